@@ -1,0 +1,86 @@
+"""Which device, which precision, which scale, one seed: chosen here and nowhere else."""
+
+import os
+import platform
+import random
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+
+SCALES = ("quick", "hour", "full")
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one (CUDA, then Apple's MPS), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def default_scale() -> str:
+    """`RESNETS_SCALE` if it is set, else `full` on a GPU and `quick` on a CPU.
+
+    `quick` takes minutes on two CPU cores, `hour` is the most that an hour there gives, and
+    `full` is meant for a GPU.
+
+    Raises:
+        ValueError: `RESNETS_SCALE` names no scale.
+    """
+    scale = os.environ.get("RESNETS_SCALE")
+    if scale is None:
+        return "quick" if best_device().type == "cpu" else "full"
+    return check_scale(scale)
+
+
+def check_scale(scale: str) -> str:
+    """Return `scale`, or raise `ValueError` where there is none of that name."""
+    if scale not in SCALES:
+        raise ValueError(f"there is no scale {scale!r}: choose one of {', '.join(SCALES)}")
+    return scale
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """The type that convolutions and matrix products are computed in.
+
+    bfloat16 where a CUDA device multiplies it in hardware, float32 elsewhere: emulated bfloat16 is
+    slower than float32.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which the forward pass runs in `precision(device)`."""
+    dtype = precision(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's global generators (every device)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def hardware(device: torch.device) -> str:
+    """The name of the hardware behind `device`, as it stands beside a result."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads" + (
+        ", MPS" if device.type == "mps" else ""
+    )
+
+
+def _cpu_name() -> str:
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

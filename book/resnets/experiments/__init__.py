@@ -1,0 +1,1 @@
+"""One file an experiment; each has `run(scale, seed) -> Run`."""

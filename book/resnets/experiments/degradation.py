@@ -1,0 +1,84 @@
+"""Degradation: plain and residual networks of depth 20 and 56, trained alike.
+
+After He et al. (2016a), section 4.2 and figure 6. No augmentation, and the paper's weight
+decay of 1e-4: the question is how well each fits its *training* set.
+
+    python -m resnets run degradation --scale hour --seed 0
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from resnets.data import ImageSet, fashion_mnist
+from resnets.device import best_device, check_scale, seed_everything
+from resnets.models import ResNet, cifar_resnet
+from resnets.runs import Run, new_run
+from resnets.training import Recipe, evaluate, fit
+
+NETWORKS = {
+    "plain-20": (20, "none"),
+    "plain-56": (56, "none"),
+    "ResNet-20": (20, "identity"),
+    "ResNet-56": (56, "identity"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    images: int
+    stem: str
+    recipe: Recipe
+
+
+CONFIGS = {
+    "quick": Config(10_000, "stride2", Recipe(epochs=2, weight_decay=1e-4)),
+    "hour": Config(10_000, "stride2", Recipe(epochs=24, weight_decay=1e-4)),
+    "full": Config(60_000, "stride1", Recipe(epochs=60, weight_decay=1e-4)),
+}
+
+
+def network(name: str, stem: str) -> ResNet:
+    """One of `NETWORKS`, for gray images and ten classes."""
+    depth, shortcut = NETWORKS[name]
+    return cifar_resnet(depth, shortcut=shortcut, stem=stem, in_channels=1, num_classes=10)
+
+
+def run(
+    scale: str,
+    seed: int,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """Train the four networks; `final` has their errors in evaluation mode, last epoch.
+
+    `train_loss` is the mean over the last epoch's batches; `train_error` and `test_error` are
+    measured afterwards, on all training images used and on all test images.
+    """
+    config, device = CONFIGS[check_scale(scale)], best_device()
+    train, test = (part.to(device) for part in data or fashion_mnist())
+    train = train[: config.images]
+    history, final, started = {}, {}, time.perf_counter()
+    for name in NETWORKS:
+        seed_everything(seed)
+        model = network(name, config.stem)
+        checkpoint = checkpoints and checkpoints / f"{name}.pt"
+        history[name] = fit(
+            model, train, config.recipe, seed=seed, checkpoint=checkpoint, label=f"{name:9}"
+        )
+        final[name] = {
+            "train_loss": history[name][-1]["train_loss"],
+            "train_error": 1 - evaluate(model, train)[1],
+            "test_error": 1 - evaluate(model, test)[1],
+        }
+    return new_run(
+        name="degradation",
+        scale=scale,
+        seed=seed,
+        config=asdict(config),
+        seconds=time.perf_counter() - started,
+        data=train.source,
+        history=history,
+        final=final,
+        device=device,
+    )

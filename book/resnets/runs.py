@@ -1,0 +1,178 @@
+"""A recorded run: one JSON file that says what ran, where, when, with what, and how it went."""
+
+import json
+import math
+import subprocess
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from resnets import __version__, data
+from resnets.device import hardware, precision
+from resnets.files import whole_file
+
+RECORDED = Path(__file__).parent / "recorded"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an experiment.
+
+    Attributes:
+        name: the experiment.
+        scale: "quick", "hour" or "full".
+        seed: of the weights and of the order of the images.
+        config: the settings that the scale stands for.
+        commit: of the code, with "+changes" where files were not committed.
+        date: UTC, ISO 8601.
+        device: the name of the hardware, with the CPU's number of threads.
+        precision: of convolutions and matrix products.
+        torch: its version.
+        seconds: how long the run took.
+        data: "Fashion-MNIST" or the stand-in's name.
+        history: for each network, a row an epoch.
+        final: after the last epoch; of several networks, for each network.
+    """
+
+    name: str
+    scale: str
+    seed: int
+    config: dict
+    commit: str
+    date: str
+    device: str
+    precision: str
+    torch: str
+    seconds: float
+    data: str
+    history: dict
+    final: dict
+    schema: int = SCHEMA
+
+    @property
+    def filename(self) -> str:
+        stand_in = "-standin" if self.data == data.STAND_IN else ""
+        return f"{self.name}-{self.scale}{stand_in}-seed{self.seed}.json"
+
+    def write(self, folder: Path = RECORDED) -> Path:
+        """Write the run to `folder` and return the file's path.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        path = folder / self.filename
+        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
+        return path
+
+
+def new_run(*, device: torch.device, **what) -> Run:
+    """A run made now, on `device`; `what` are `Run`'s other attributes."""
+    return Run(
+        commit=_commit(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=hardware(device),
+        precision=str(precision(device)).removeprefix("torch."),
+        torch=torch.__version__,
+        **what,
+    )
+
+
+def read(path: Path) -> Run:
+    """Read one recorded run.
+
+    Raises:
+        ValueError: the file is not JSON, lacks an entry, or has another schema.
+    """
+    hint = "record it again with `python -m resnets run`"
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): {hint}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is not a recorded run of schema {SCHEMA}: {hint}")
+    for field in fields(Run):
+        value = content.pop(field.name, None)
+        kind = (int, float) if field.type is float else field.type
+        if not isinstance(value, kind):
+            raise ValueError(f"{path} has no valid entry {field.name!r}: {hint}")
+    if content:
+        raise ValueError(f"{path} has unknown entries {sorted(content)}: {hint}")
+    return Run(**json.loads(path.read_text()))
+
+
+def recorded(name: str, scale: str, source: str = data.REAL, folder: Path = RECORDED) -> list[Run]:
+    """The recorded runs of an experiment at one scale on one data source, by seed.
+
+    Raises:
+        LookupError: there is none.
+    """
+    found = [read(path) for path in folder.glob(f"{name}-{scale}-*.json")]
+    found = sorted((run for run in found if run.data == source), key=lambda run: run.seed)
+    if not found:
+        command = f"python -m resnets run {name} --scale {scale} --seed 0"
+        raise LookupError(f"no run of {name} at scale {scale} is recorded: run `{command}`")
+    return found
+
+
+def conditions(runs: list[Run]) -> str:
+    """A sentence: how many seeds, on what data, hardware and versions, and how long."""
+
+    def each(values) -> str:
+        return " and ".join(sorted(set(values)))
+
+    minutes = sum(run.seconds for run in runs) / len(runs) / 60
+    return (
+        f"{len(runs)} seeds on {each(run.data for run in runs)}, {minutes:.1f} minutes each; "
+        f"{each(run.device for run in runs)}, {each(run.precision for run in runs)}, "
+        f"torch {each(run.torch for run in runs)}"
+    )
+
+
+def finals(runs: list[Run]) -> pd.DataFrame:
+    """The final figures: a row for each run and network, a column for each figure."""
+    rows = []
+    for run in runs:
+        nested = all(isinstance(value, dict) for value in run.final.values())
+        networks = run.final if nested else {run.name: run.final}
+        rows += [{"seed": run.seed, "network": n, **figures} for n, figures in networks.items()]
+    return pd.DataFrame(rows)
+
+
+def mean_sd(values) -> str:
+    """`0.911 ± 0.007`: the mean and the sample standard deviation of a series of numbers."""
+    values = [float(value) for value in values]
+    if len(values) < 2:
+        return f"{values[0]:.3f} (one run)"
+    mean = math.fsum(values) / len(values)
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return f"{mean:.3f} ± {sd:.3f}"
+
+
+def summary(runs: list[Run]) -> pd.DataFrame:
+    """`mean ± sd` over the seeds of every final figure, a row for each network."""
+    table = finals(runs).drop(columns="seed")
+    return table.groupby("network", sort=False).agg(mean_sd)
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", __file__)
+        commit = git("rev-parse", "--short=12", "HEAD") if tracked else ""
+        changed = git("status", "--porcelain", "--", "*.py")
+    except FileNotFoundError:  # no git on this machine
+        commit = ""
+    if not commit:
+        return f"release {__version__}"
+    return commit + ("+changes" if changed else "")

@@ -1,0 +1,264 @@
+"""Train a classifier: the loop, its schedule, its progress bar, checkpoints."""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import lr_scheduler
+from tqdm import tqdm
+
+from resnets.data import ImageSet, batches
+from resnets.device import autocast
+from resnets.files import whole_file
+
+SCHEDULES = ("one-cycle", "cosine", "constant")
+# How many steps may pass before the losses are looked at: each look waits for the device.
+LOOK_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum (plain SGD where `momentum` is 0).
+
+    `lr` is the schedule's highest learning rate. "one-cycle" rises to it over the first quarter of
+    the steps and then falls to zero along a cosine, "cosine" falls from the first step on,
+    "constant" stays. `augment` crops and flips (`data.crop_and_flip`).
+    """
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "one-cycle"
+    label_smoothing: float = 0.0
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"there is no schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
+            )
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(
+                "training needs at least one epoch and, for batch normalization, batches of at "
+                f"least two images, not epochs={self.epochs}, batch_size={self.batch_size}"
+            )
+
+
+def fit(
+    model: nn.Module,
+    train: ImageSet,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    validation: ImageSet | None = None,
+    checkpoint: Path | None = None,
+    label: str = "training",
+) -> list[dict[str, float]]:
+    """Train `model` in place, on the device of `train`, and return its history.
+
+    The history has a row an epoch: `epoch`, `lr` (at the epoch's end), `train_loss` and
+    `train_accuracy` (means over the epoch's batches, as they were trained), `images_per_second`,
+    and with `validation` also `validation_loss` and `validation_accuracy`.
+
+    The model's weights are the caller's to seed; `seed` fixes the order of the images and their
+    crops. With `checkpoint` the state is saved there after each epoch, and a call that finds the
+    file goes on from it, to the same weights as without the interruption (bit for bit on a CPU).
+
+    Raises:
+        FloatingPointError: the loss is no longer finite; the message names the step.
+        ValueError: fewer images than a batch, or a checkpoint of another model or recipe.
+    """
+    if len(train) < recipe.batch_size:
+        raise ValueError(
+            f"{len(train)} images do not fill one batch of {recipe.batch_size}: lower batch_size"
+        )
+    device = train.labels.device
+    model.to(device, memory_format=torch.channels_last)
+    steps = len(train) // recipe.batch_size
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    scheduler = _schedule(optimizer, recipe, steps * recipe.epochs)
+    history: list[dict[str, float]] = []
+    made_by = {"recipe": asdict(recipe), "seed": seed, "images": len(train)}
+    if checkpoint is not None and checkpoint.exists():
+        state = _load(checkpoint)
+        _check_made_by(state, made_by, checkpoint)
+        _load_model(model, state["model"], checkpoint)
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        history = state["history"]
+
+    done = len(history)
+    with _progress(label, recipe.epochs * steps, done * steps) as bar:
+        for epoch in range(done + 1, recipe.epochs + 1):
+            generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+            row = _train_epoch(
+                model, train, recipe, optimizer, scheduler, generator, bar, (epoch - 1) * steps
+            )
+            if validation is not None:
+                loss, accuracy = evaluate(model, validation)
+                row |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            history.append({"epoch": epoch, **row})
+            _show(bar, label, history[-1], recipe.epochs)
+            if checkpoint is not None:
+                with whole_file(checkpoint) as path:
+                    state = {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "scheduler": scheduler.state_dict(),
+                        "rng": torch.get_rng_state(),
+                        "history": history,
+                        "made_by": made_by,
+                    }
+                    torch.save(state, path)
+    return history
+
+
+def predict(model: nn.Module, data: ImageSet, batch_size: int = 500) -> Tensor:
+    """Logits (N, classes) in evaluation mode, float32, on the device of `data`."""
+    model.eval()
+    with torch.inference_mode(), autocast(data.labels.device):
+        return torch.cat([_forward(model, x).float() for x, _ in batches(data, batch_size)])
+
+
+def evaluate(model: nn.Module, data: ImageSet) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy in [0, 1], in evaluation mode."""
+    logits = predict(model, data)
+    accuracy = (logits.argmax(1) == data.labels).float().mean()
+    return F.cross_entropy(logits, data.labels).item(), accuracy.item()
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Save the model's `state_dict`, whole or not at all."""
+    with whole_file(path) as temporary:
+        torch.save(model.state_dict(), temporary)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load what `save_weights` saved, without pickle.
+
+    Raises:
+        ValueError: the file is no checkpoint, or one of another model; the model is unchanged.
+    """
+    _load_model(model, _load(path), path)
+
+
+def _forward(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x.contiguous(memory_format=torch.channels_last))
+
+
+def _train_epoch(
+    model, train, recipe, optimizer, scheduler, generator, bar, steps_before
+) -> dict[str, float]:
+    model.train()
+    device = train.labels.device
+    losses, right, started = [], torch.zeros((), device=device), time.perf_counter()
+    for x, y in batches(train, recipe.batch_size, generator, recipe.augment):
+        with autocast(device):
+            logits = _forward(model, x)
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.detach())
+        right += (logits.argmax(1) == y).sum()
+        bar.update()
+        if len(losses) % LOOK_EVERY == 0:
+            _check_finite(losses, steps_before)
+    _check_finite(losses, steps_before)
+    images = len(losses) * recipe.batch_size
+    return {
+        "lr": scheduler.get_last_lr()[0],
+        "train_loss": torch.stack(losses).mean().item(),
+        "train_accuracy": right.item() / images,
+        "images_per_second": images / (time.perf_counter() - started),
+    }
+
+
+def _check_finite(losses: list[Tensor], steps_before: int) -> None:
+    finite = torch.isfinite(torch.stack(losses))
+    if not finite.all():
+        first = int((~finite).nonzero()[0])
+        raise FloatingPointError(
+            f"the loss is {losses[first].item()} at step {steps_before + first + 1}: lower the "
+            "learning rate (lr=…), and check that the images and the weights are finite"
+        )
+
+
+def _schedule(optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    if recipe.schedule == "one-cycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=steps + 1, pct_start=0.25, cycle_momentum=False
+        )
+    if recipe.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return lr_scheduler.ConstantLR(optimizer, factor=1)
+
+
+def _progress(label: str, total: int, initial: int) -> tqdm:
+    """A bar that rewrites its line in a terminal or notebook; in a log, none (see `_show`)."""
+    live = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return tqdm(
+        desc=label,
+        total=total,
+        initial=initial,
+        file=sys.stdout,
+        disable=not live,
+        mininterval=0.5,
+        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n}/{total} steps, {elapsed}{postfix}",
+    )
+
+
+def _show(bar: tqdm, label: str, row: dict[str, float], epochs: int) -> None:
+    text = f"epoch {row['epoch']}/{epochs}, training loss {row['train_loss']:.3f}"
+    if "validation_accuracy" in row:
+        text += f", validation accuracy {row['validation_accuracy']:.3f}"
+    if bar.disable:
+        print(f"{label}: {text}, {row['images_per_second']:.0f} images/s", flush=True)
+    else:
+        bar.set_postfix_str(text)
+
+
+def _load(path: Path) -> dict:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that is cut or is not its own
+        raise ValueError(
+            f"{path} is no checkpoint that can be read: delete it, and train or download it again"
+        ) from error
+
+
+def _load_model(model: nn.Module, state: dict, path: Path) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
+    if own != found:
+        differing = sorted(set(own.items()) ^ set(found.items()))
+        raise ValueError(
+            f"{path} holds another model: it differs in {len(differing)} entries, first "
+            f"{differing[0][0]!r}. Build the model that was saved, or choose another file"
+        )
+    model.load_state_dict(state)
+
+
+def _check_made_by(state: dict, made_by: dict, path: Path) -> None:
+    found = state.get("made_by")
+    if found != made_by:
+        raise ValueError(
+            f"{path} belongs to another training, {found}, not to {made_by}: choose another file, "
+            "or delete this one to start anew"
+        )
