@@ -1,7 +1,8 @@
 """Degradation: plain and residual networks of depth 20 and 56, trained alike.
 
 After He et al. (2016a), section 4.2 and figure 6. No augmentation, and the paper's weight
-decay of 1e-4: the question is how well each fits its *training* set.
+decay of 1e-4: the question is how well each fits its *training* set. The learning rate is the one
+that suits plain-56 best (`learning_rates`).
 
     python -m resnets run degradation --scale hour --seed 0
 """
@@ -32,9 +33,9 @@ class Config:
 
 
 CONFIGS = {
-    "quick": Config(10_000, "stride2", Recipe(epochs=2, weight_decay=1e-4)),
-    "hour": Config(10_000, "stride2", Recipe(epochs=24, weight_decay=1e-4)),
-    "full": Config(60_000, "stride1", Recipe(epochs=60, weight_decay=1e-4)),
+    "quick": Config(10_000, "stride2", Recipe(epochs=2, lr=0.05, weight_decay=1e-4)),
+    "hour": Config(10_000, "stride2", Recipe(epochs=30, lr=0.05, weight_decay=1e-4)),
+    "full": Config(60_000, "stride1", Recipe(epochs=60, lr=0.05, weight_decay=1e-4)),
 }
 
 

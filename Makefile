@@ -1,0 +1,49 @@
+# `make book` builds the site, `make test` runs every test; both set up .venv first.
+# RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
+PYTHON ?= $(firstword $(foreach v,3 3.13 3.12 3.11,$(shell python$(v) -c \
+	'import sys; print(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else None' 2>/dev/null)))
+BIN := .venv/bin
+NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
+ifdef RESNETS_DATA
+export RESNETS_DATA := $(abspath $(RESNETS_DATA))
+endif
+
+.PHONY: book test execute record lock clean
+
+book: .venv/installed
+	@# A failed build would pass on the next, incremental one: remove it.
+	$(BIN)/jupyter-book build . -W --keep-going || { rm -rf _build; exit 1; }
+	@echo "Open $(abspath _build/html/index.html)"
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest --durations=10 --nbval --nbval-sanitize-with tests/nbval.cfg \
+		--nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 tests $(NOTEBOOKS)
+
+execute: .venv/installed  # every notebook again, top to bottom, outputs kept
+	for notebook in $(NOTEBOOKS); do $(BIN)/python tests/execute.py $$notebook || exit 1; done
+
+record: .venv/installed  # the recorded runs that the chapters show
+	$(BIN)/python -m resnets record
+
+lock:  # needs uv
+	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \
+		--output-file requirements.txt pyproject.toml
+
+clean:
+	rm -rf .venv _build
+
+.venv/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it with PYTHON=…"; exit 1; }
+	rm -rf .venv
+	if command -v uv >/dev/null; then \
+		uv venv --quiet --python "$(PYTHON)" .venv && \
+		uv pip install --quiet --no-deps --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.txt && \
+		uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .; \
+	else \
+		"$(PYTHON)" -m venv .venv && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	touch $@

@@ -1,0 +1,100 @@
+"""From d2l's way of training ResNet-18 on Fashion-MNIST to ours, a step at a time.
+
+Each step is judged on 5,000 images held out of the training set; the test set is not touched.
+`quick` changes one thing a step, `hour` compares the candidates for `fashion` at that scale.
+
+    python -m resnets run fashion_steps --scale quick --seed 0
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from resnets.data import ImageSet, fashion_mnist, split
+from resnets.device import best_device, check_scale, seed_everything
+from resnets.models import resnet18
+from resnets.runs import Run, new_run
+from resnets.training import Recipe, fit
+
+HELD_OUT = 5_000
+
+
+@dataclass(frozen=True)
+class Step:
+    stem: str
+    recipe: Recipe
+
+
+def _steps(epochs: int, stem: str) -> dict[str, Step]:
+    d2l = Recipe(epochs, lr=0.01, momentum=0, weight_decay=0, schedule="constant")
+    momentum = replace(d2l, momentum=0.9, weight_decay=5e-4)
+    one_cycle = replace(momentum, lr=0.1, schedule="one-cycle")
+    smoothing = replace(one_cycle, label_smoothing=0.1)
+    recipes = {
+        "d2l: SGD, constant rate 0.01": d2l,
+        "+ momentum, weight decay": momentum,
+        "+ one-cycle up to 0.1": one_cycle,
+        "+ label smoothing 0.1": smoothing,
+        "+ crop and flip": replace(smoothing, augment=True),
+    }
+    return {name: Step(stem, recipe) for name, recipe in recipes.items()}
+
+
+def _candidates() -> dict[str, Step]:
+    six = Recipe(epochs=6, label_smoothing=0.1)
+    return {
+        "7×7 stem, 6 epochs": Step("imagenet", six),
+        "7×7 stem, 6 epochs, crop and flip": Step("imagenet", replace(six, augment=True)),
+        "3×3 stride-2 stem, 2 epochs": Step("stride2", replace(six, epochs=2)),
+    }
+
+
+@dataclass(frozen=True)
+class Config:
+    images: int
+    steps: dict[str, Step]
+
+
+CONFIGS = {
+    "quick": Config(20_000, _steps(3, "imagenet")),
+    "hour": Config(55_000, _candidates()),
+    "full": Config(55_000, _steps(30, "stride1")),
+}
+
+
+def run(
+    scale: str,
+    seed: int,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """Train each step's network; `final` has its last epoch's `validation_accuracy`."""
+    config, device = CONFIGS[check_scale(scale)], best_device()
+    images = (data or fashion_mnist())[0].to(device)
+    train, validation = split(images, min(HELD_OUT, len(images) // 5))
+    train = train[: config.images]
+    history, final, started = {}, {}, time.perf_counter()
+    for number, (name, step) in enumerate(config.steps.items()):
+        seed_everything(seed)
+        history[name] = fit(
+            resnet18(in_channels=1, num_classes=10, stem=step.stem),
+            train,
+            step.recipe,
+            seed=seed,
+            validation=validation,
+            checkpoint=checkpoints and checkpoints / f"{number}.pt",
+            label=name,
+        )
+        last = history[name][-1]
+        final[name] = {key: last[key] for key in ("train_loss", "validation_accuracy")}
+    return new_run(
+        name="fashion_steps",
+        scale=scale,
+        seed=seed,
+        config=asdict(config) | {"held_out": len(validation)},
+        seconds=time.perf_counter() - started,
+        data=train.source,
+        history=history,
+        final=final,
+        device=device,
+    )
