@@ -32,7 +32,7 @@ def record(options: argparse.Namespace) -> None:
     checkpoints /= f"{options.name}-{options.scale}-{source}-seed{options.seed}"
     experiment = importlib.import_module(f"resnets.experiments.{options.name}")
     run = experiment.run(options.scale, options.seed, data=images, checkpoints=checkpoints)
-    path = run.write()
+    path = run.write(runs.RECORDED)
     shutil.rmtree(checkpoints, ignore_errors=True)
     print(runs.summary([run]).to_string())
     print(f"{runs.conditions([run])}\nrecorded in {path}")

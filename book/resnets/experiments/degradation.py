@@ -34,8 +34,8 @@ class Config:
 
 CONFIGS = {
     "quick": Config(10_000, "stride2", Recipe(epochs=2, lr=0.05, weight_decay=1e-4)),
-    "hour": Config(10_000, "stride2", Recipe(epochs=30, lr=0.05, weight_decay=1e-4)),
-    "full": Config(60_000, "stride1", Recipe(epochs=60, lr=0.05, weight_decay=1e-4)),
+    "hour": Config(10_000, "stride2", Recipe(epochs=20, lr=0.05, weight_decay=1e-4)),
+    "full": Config(60_000, "stride1", Recipe(epochs=10, lr=0.05, weight_decay=1e-4)),
 }
 
 

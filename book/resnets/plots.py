@@ -1,0 +1,119 @@
+"""The figures' common look, and the drawings that are not the lesson itself."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from torch import Tensor
+
+# Okabe and Ito's colors, which color-blind readers can tell apart.
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#5F6B76"
+
+
+def use_style() -> None:
+    """Quiet SVG figures on white, the same bytes for the same figure. Call it in a notebook."""
+    set_matplotlib_formats("svg", metadata={"Date": None})
+    plt.rcParams.update(
+        {
+            "svg.hashsalt": "resnets",
+            "figure.figsize": (5.6, 3.0),
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.grid.axis": "y",
+            "grid.color": "#E3E7EB",
+            "axes.axisbelow": True,
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, GRAY]),
+            "legend.frameon": False,
+        }
+    )
+
+
+def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None = None) -> None:
+    """Draw a block from bottom to top.
+
+    Args:
+        layers: what the signal passes; "+" is where the shortcut arrives.
+        shortcut: None for a plain block, "" for an identity, else what stands on the shortcut.
+    """
+    ax.set(xlim=(-1.15, 1.5), ylim=(-0.9, len(layers) + 0.4), title=title)
+    ax.axis("off")
+    arrow = {"arrowstyle": "-|>", "color": GRAY, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    box = {"boxstyle": "round,pad=0.02,rounding_size=0.08", "linewidth": 1}
+    for height, layer in enumerate(layers):
+        top_of_last = height - (0.72 if height else 0.85)
+        ax.annotate("", (0, height - 0.28), (0, top_of_last), arrowprops=arrow)
+        if layer == "+":
+            ax.add_patch(plt.Circle((0, height), 0.26, facecolor="white", edgecolor=BLUE))
+            ax.plot([-0.13, 0.13], [height] * 2, color=BLUE)
+            ax.plot([0, 0], [height - 0.13, height + 0.13], color=BLUE)
+            joins = height
+        else:
+            color = ORANGE if "ReLU" in layer else GRAY
+            ax.add_patch(
+                FancyBboxPatch((-0.75, height - 0.26), 1.5, 0.52, fc="white", ec=color, **box)
+            )
+            ax.text(0, height, layer, ha="center", va="center", fontsize=9)
+    ax.annotate("", (0, len(layers) - 0.28 + 0.4), (0, len(layers) - 0.72), arrowprops=arrow)
+    ax.text(-0.12, -0.75, "$x$", ha="right", va="center")
+    if shortcut is not None:
+        ax.plot([0, 1.15, 1.15], [-0.6, -0.6, joins], color=BLUE, linewidth=1.6)
+        ax.annotate("", (0.27, joins), (1.15, joins), arrowprops=arrow | {"color": BLUE})
+        if shortcut:
+            ax.text(
+                1.15, joins / 2, shortcut, rotation=90, ha="center", va="center", fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": BLUE, "boxstyle": "round,pad=0.3"},
+            )  # fmt: skip
+
+
+def seeds(ax: Axes, values: dict[str, Sequence[float]], colors: Sequence[str]) -> None:
+    """One row of dots for each name, a dot for each seed, and a bar at their mean."""
+    for row, numbers in enumerate(values.values()):
+        ax.plot(numbers, [row] * len(numbers), "o", color=colors[row], alpha=0.6, markersize=6)
+        ax.plot([np.mean(numbers)] * 2, [row - 0.3, row + 0.3], color=colors[row], linewidth=2)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.grid(axis="x")
+    ax.grid(axis="y", visible=False)
+
+
+def band(ax: Axes, x: Sequence[float], curves: np.ndarray, label: str, **line) -> None:
+    """The mean of several curves, (seeds, points), and the range between the lowest and highest."""
+    (drawn,) = ax.plot(x, curves.mean(0), label=label, **line)
+    ax.fill_between(
+        x, curves.min(0), curves.max(0), color=drawn.get_color(), alpha=0.2, linewidth=0
+    )
+
+
+def show_images(images: Tensor, titles: Sequence[str], columns: int = 5) -> Figure:
+    """Gray images (N, H, W) in a grid, a title over each."""
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5.6, 1.45 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image, title in zip(axes.flat, images.cpu(), titles, strict=False):
+        ax.imshow(image, cmap="gray_r")
+        ax.set_title(title, fontsize=8)
+    return figure
+
+
+def confusion(ax: Axes, counts: Tensor, classes: Sequence[str]) -> None:
+    """A confusion matrix, (true, predicted) counts, with the numbers written in."""
+    share = counts / counts.sum(1, keepdim=True)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts.numpy()):
+        if count:
+            color = "white" if share[row, column] > 0.5 else "black"
+            ax.text(column, row, count, ha="center", va="center", fontsize=7, color=color)
+    ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
+    ax.set_yticks(range(len(classes)), classes)
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.grid(visible=False)

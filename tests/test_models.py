@@ -1,0 +1,144 @@
+import pytest
+import torch
+import torchvision
+from d2l import torch as d2l
+from resnets import models
+from torch import nn
+
+
+def same_outputs_and_gradients(ours, theirs, x):
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    ours(x).square().mean().backward()
+    theirs(x).square().mean().backward()
+    torch.testing.assert_close(ours(x), theirs(x))
+    for (name, a), (other, b) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
+        assert name == other
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("training", [True, False])
+def test_resnets_compute_what_torchvisions_do(name, training):
+    torch.manual_seed(0)
+    ours = getattr(models, name)(num_classes=7).train(training)
+    theirs = getattr(torchvision.models, name)(num_classes=7).train(training)
+    same_outputs_and_gradients(ours, theirs, torch.randn(4, 3, 64, 65))
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "channels", "stride"), [(16, 16, 1), (16, 32, 2), (16, 32, 1), (16, 16, 2)]
+)
+def test_basic_block_computes_what_torchvisions_does(in_channels, channels, stride):
+    torch.manual_seed(0)
+    ours = models.BasicBlock(in_channels, channels, stride)
+    projection = None
+    if stride > 1 or in_channels != channels:
+        projection = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+        )
+    theirs = torchvision.models.resnet.BasicBlock(in_channels, channels, stride, projection)
+    same_outputs_and_gradients(ours, theirs, torch.randn(4, in_channels, 9, 8))
+
+
+def test_identity_block_computes_what_d2ls_does():
+    torch.manual_seed(0)
+    ours, theirs = models.BasicBlock(8, 8), d2l.Residual(8)
+    x = torch.randn(4, 8, 6, 6)
+    theirs(x)
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False).missing_keys
+    assert missing == ["conv1.bias", "conv2.bias"]
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_plain_block_is_the_block_without_its_shortcut():
+    torch.manual_seed(0)
+    plain = models.BasicBlock(8, 8, shortcut="none")
+    residual = models.BasicBlock(8, 8)
+    residual.load_state_dict(plain.state_dict(), strict=True)
+    x = torch.randn(4, 8, 6, 6)
+    before_relu = residual.bn2(residual.conv2(torch.relu(residual.bn1(residual.conv1(x)))))
+    torch.testing.assert_close(plain(x), torch.relu(before_relu))
+    torch.testing.assert_close(residual(x), torch.relu(before_relu + x))
+
+
+def test_padded_identity_keeps_every_second_pixel_and_adds_zero_channels():
+    x = torch.randn(2, 16, 7, 8)
+    y = models.PaddedIdentity(16, 32, 2)(x)
+    assert y.shape == (2, 32, 4, 4)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any() and not y[:, 24:].any()
+
+
+# He et al. (2016a), table 6, give these as 0.27, 0.46, 0.66, 0.85, 1.7 and 19.4 million.
+@pytest.mark.parametrize(
+    ("depth", "count"),
+    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
+)
+def test_cifar_family_has_its_parameters_and_depth(depth, count):
+    net = models.cifar_resnet(depth, num_classes=10)
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in net.modules()) == depth
+    plain = models.cifar_resnet(depth, num_classes=10, shortcut="none")
+    assert sum(p.numel() for p in plain.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("stem", "sizes"), [("imagenet", (7, 4, 2)), ("stride1", (28, 14, 7)), ("stride2", (14, 7, 4))]
+)
+def test_stems_give_the_stages_their_sizes(stem, sizes):
+    net = models.cifar_resnet(8, in_channels=1, stem=stem)
+    seen = []
+    for name in ("layer1", "layer2", "layer3"):
+        stage = net.get_submodule(name)
+        stage.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:])))
+    net(torch.randn(2, 1, 28, 28))
+    assert seen == [(c, s, s) for c, s in zip((16, 32, 64), sizes, strict=True)]
+
+
+def test_zero_init_residual_starts_every_block_as_its_shortcut():
+    net = models.resnet18(in_channels=1, num_classes=10, stem="stride2", zero_init_residual=True)
+    x = torch.rand(2, 64, 8, 8)
+    assert torch.equal(net.layer1(x), x)
+    assert not torch.equal(models.resnet18().layer1(x), x)
+
+
+@pytest.mark.parametrize("depth", [0, 2, 18, 21, 55])
+def test_a_depth_outside_the_family_names_the_neighbors(depth):
+    with pytest.raises(ValueError, match=r"6n\+2, and .* try") as error:
+        models.cifar_resnet(depth)
+    for word in str(error.value).split("try ")[1].split(" or "):
+        models.cifar_resnet(int(word))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stem": "stride3"}, "imagenet, stride1, stride2"),
+        ({"shortcut": "dense"}, "projection, identity, none"),
+        ({"widths": (8, 16)}, "4 stages of blocks but 2 widths"),
+    ],
+)
+def test_an_option_that_does_not_exist_says_which_do(options, message):
+    with pytest.raises(ValueError, match=message):
+        models.resnet18(**options)
+
+
+def test_zero_padding_cannot_remove_channels():
+    with pytest.raises(ValueError, match='shortcut="projection"'):
+        models.BasicBlock(32, 16, shortcut="identity")
+
+
+def test_images_of_the_wrong_kind_say_what_is_right():
+    net = models.resnet18(in_channels=1, num_classes=10)
+    for shape in [(4, 3, 28, 28), (4, 28, 28)]:
+        with pytest.raises(ValueError, match=r"\(N, 1, H, W\)"):
+            net(torch.zeros(shape))
+
+
+def test_a_batch_of_one_trains_nothing():
+    net = models.resnet18(in_channels=1, num_classes=10)
+    with pytest.raises(ValueError, match="batch of one image"):
+        net(torch.zeros(1, 1, 28, 28))
+    net.eval()(torch.zeros(1, 1, 28, 28))
