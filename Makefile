@@ -8,7 +8,7 @@ ifdef RESNETS_DATA
 export RESNETS_DATA := $(abspath $(RESNETS_DATA))
 endif
 
-.PHONY: book test execute record lock clean
+.PHONY: book test execute lock clean
 
 book: .venv/installed
 	@# A failed build would pass on the next, incremental one: remove it.
@@ -22,10 +22,7 @@ test: .venv/installed
 		--nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 tests $(NOTEBOOKS)
 
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
-	for notebook in $(NOTEBOOKS); do $(BIN)/python tests/execute.py $$notebook || exit 1; done
-
-record: .venv/installed  # the recorded runs that the chapters show
-	$(BIN)/python -m resnets record
+	$(BIN)/python tests/execute.py $(NOTEBOOKS)
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \

@@ -1,4 +1,5 @@
 import pytest
+
 from resnets import data
 
 

@@ -10,10 +10,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from resnets import data
 from torch import nn
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms.functional import crop, hflip, pad
+
+from resnets import data
 
 REAL_DATA = os.environ.get("RESNETS_DATA")
 NAMES = [name for name, _ in FashionMNIST.resources]
@@ -74,7 +75,11 @@ def contents(folder):
 def test_the_real_images_are_those_that_were_published():
     train, test = data.fashion_mnist()
     assert train.source == test.source == data.REAL
-    assert train.images.shape == (60_000, 28, 28) and test.images.shape == (10_000, 28, 28)
+    assert train.images.shape == (60_000, 28, 28) and test.images.shape == (
+        10_000,
+        28,
+        28,
+    )
     assert train.labels.bincount().tolist() == [6000] * 10
     assert test.labels.bincount().tolist() == [1000] * 10
     assert train.labels[:5].tolist() == [9, 0, 0, 3, 0]
@@ -238,7 +243,11 @@ def test_the_stand_in_is_the_same_every_time_and_its_parts_differ(drawn):
     for one, other in zip(drawn, again, strict=True):
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
     train, test = drawn
-    assert train.images.shape == (10_000, 28, 28) and test.images.shape == (2_000, 28, 28)
+    assert train.images.shape == (10_000, 28, 28) and test.images.shape == (
+        2_000,
+        28,
+        28,
+    )
     assert train.labels.bincount(minlength=10).min() > 800
     assert not (train.images[:2000] == test.images).flatten(1).all(1).any()
 

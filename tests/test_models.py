@@ -2,8 +2,9 @@ import pytest
 import torch
 import torchvision
 from d2l import torch as d2l
-from resnets import models
 from torch import nn
+
+from resnets import models
 
 
 def same_outputs_and_gradients(ours, theirs, x):

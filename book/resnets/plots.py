@@ -46,15 +46,20 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
     """
     ax.set(xlim=(-1.15, 1.5), ylim=(-0.9, len(layers) + 0.4), title=title)
     ax.axis("off")
-    arrow = {"arrowstyle": "-|>", "color": GRAY, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    arrow = {
+        "arrowstyle": "-|>",
+        "color": GRAY,
+        "linewidth": 1.2,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     box = {"boxstyle": "round,pad=0.02,rounding_size=0.08", "linewidth": 1}
     for height, layer in enumerate(layers):
         top_of_last = height - (0.72 if height else 0.85)
         ax.annotate("", (0, height - 0.28), (0, top_of_last), arrowprops=arrow)
         if layer == "+":
-            ax.add_patch(plt.Circle((0, height), 0.26, facecolor="white", edgecolor=BLUE))
-            ax.plot([-0.13, 0.13], [height] * 2, color=BLUE)
-            ax.plot([0, 0], [height - 0.13, height + 0.13], color=BLUE)
+            ax.plot(0, height, "o", markersize=17, mfc="white", mec=BLUE)
+            ax.plot(0, height, "+", markersize=11, mec=BLUE, mew=1.4)
             joins = height
         else:
             color = ORANGE if "ReLU" in layer else GRAY
@@ -66,7 +71,7 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
     ax.text(-0.12, -0.75, "$x$", ha="right", va="center")
     if shortcut is not None:
         ax.plot([0, 1.15, 1.15], [-0.6, -0.6, joins], color=BLUE, linewidth=1.6)
-        ax.annotate("", (0.27, joins), (1.15, joins), arrowprops=arrow | {"color": BLUE})
+        ax.annotate("", (0.22, joins), (1.15, joins), arrowprops=arrow | {"color": BLUE})
         if shortcut:
             ax.text(
                 1.15, joins / 2, shortcut, rotation=90, ha="center", va="center", fontsize=9,
@@ -77,8 +82,20 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
 def seeds(ax: Axes, values: dict[str, Sequence[float]], colors: Sequence[str]) -> None:
     """One row of dots for each name, a dot for each seed, and a bar at their mean."""
     for row, numbers in enumerate(values.values()):
-        ax.plot(numbers, [row] * len(numbers), "o", color=colors[row], alpha=0.6, markersize=6)
-        ax.plot([np.mean(numbers)] * 2, [row - 0.3, row + 0.3], color=colors[row], linewidth=2)
+        ax.plot(
+            numbers,
+            [row] * len(numbers),
+            "o",
+            color=colors[row],
+            alpha=0.6,
+            markersize=6,
+        )
+        ax.plot(
+            [np.mean(numbers)] * 2,
+            [row - 0.3, row + 0.3],
+            color=colors[row],
+            linewidth=2,
+        )
     ax.set_yticks(range(len(values)), list(values))
     ax.invert_yaxis()
     ax.grid(axis="x")

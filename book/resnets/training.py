@@ -105,7 +105,14 @@ def fit(
         for epoch in range(done + 1, recipe.epochs + 1):
             generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
             row = _train_epoch(
-                model, train, recipe, optimizer, scheduler, generator, bar, (epoch - 1) * steps
+                model,
+                train,
+                recipe,
+                optimizer,
+                scheduler,
+                generator,
+                bar,
+                (epoch - 1) * steps,
             )
             if validation is not None:
                 loss, accuracy = evaluate(model, validation)
@@ -201,7 +208,11 @@ def _check_finite(losses: list[Tensor], steps_before: int) -> None:
 def _schedule(optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
     if recipe.schedule == "one-cycle":
         return lr_scheduler.OneCycleLR(
-            optimizer, recipe.lr, total_steps=steps + 1, pct_start=0.25, cycle_momentum=False
+            optimizer,
+            recipe.lr,
+            total_steps=steps + 1,
+            pct_start=0.25,
+            cycle_momentum=False,
         )
     if recipe.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -233,14 +244,16 @@ def _show(bar: tqdm, label: str, row: dict[str, float], epochs: int) -> None:
 
 
 def _load(path: Path) -> dict:
+    unreadable = f"{path} is no checkpoint that can be read: delete it, and train or copy it again"
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises many kinds for a file that is cut or is not its own
-        raise ValueError(
-            f"{path} is no checkpoint that can be read: delete it, and train or download it again"
-        ) from error
+        raise ValueError(unreadable) from error
+    if not isinstance(state, dict):
+        raise ValueError(unreadable)
+    return state
 
 
 def _load_model(model: nn.Module, state: dict, path: Path) -> None:

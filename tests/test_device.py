@@ -1,0 +1,61 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from resnets import device
+
+
+def test_scale_follows_the_hardware_and_the_variable(monkeypatch):
+    monkeypatch.delenv("RESNETS_SCALE", raising=False)
+    for kind, scale in (("cpu", "quick"), ("cuda", "full"), ("mps", "full")):
+        monkeypatch.setattr(device, "best_device", lambda kind=kind: torch.device(kind))
+        assert device.default_scale() == scale
+    monkeypatch.setenv("RESNETS_SCALE", "hour")
+    assert device.default_scale() == "hour"
+    monkeypatch.setenv("RESNETS_SCALE", "huge")
+    with pytest.raises(ValueError, match="no scale 'huge': choose one of quick, hour, full"):
+        device.default_scale()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [
+        (True, False, "cuda"),
+        (False, True, "mps"),
+        (False, False, "cpu"),
+        (True, True, "cuda"),
+    ],
+)
+def test_best_device(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device.best_device().type == expected
+
+
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_bfloat16_only_where_the_gpu_multiplies_it(monkeypatch, in_hardware):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: in_hardware)
+    expected = torch.bfloat16 if in_hardware else torch.float32
+    assert device.precision(torch.device("cuda")) is expected
+    assert device.precision(torch.device("cpu")) is torch.float32
+    assert device.precision(torch.device("mps")) is torch.float32
+
+
+def test_on_a_cpu_nothing_is_cast():
+    with device.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+
+
+def test_one_seed_for_every_generator():
+    def draw():
+        device.seed_everything(7)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw() == draw()
+
+
+def test_hardware_has_a_name():
+    name, _, threads = device.hardware(torch.device("cpu")).rpartition(", ")
+    assert len(name) > 3 and threads == f"{torch.get_num_threads()} threads"

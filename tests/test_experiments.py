@@ -1,0 +1,111 @@
+import importlib
+import pkgutil
+import sys
+from dataclasses import replace
+
+import pytest
+
+from resnets import __main__, data, experiments, runs
+from resnets.device import SCALES
+from resnets.experiments import degradation, fashion, fashion_steps
+
+NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+
+
+@pytest.fixture
+def small(monkeypatch, drawn, tmp_path):
+    """Every experiment with its own networks, on few images and one epoch."""
+    for module in (degradation, fashion):
+        configs = {
+            scale: replace(config, images=160, recipe=replace(config.recipe, epochs=1))
+            for scale, config in module.CONFIGS.items()
+        }
+        monkeypatch.setattr(module, "CONFIGS", configs)
+    monkeypatch.setattr("resnets.experiments.learning_rates.CONFIGS", degradation.CONFIGS)
+    configs = {}
+    for scale, config in fashion_steps.CONFIGS.items():
+        steps = {n: replace(s, recipe=replace(s.recipe, epochs=1)) for n, s in config.steps.items()}
+        configs[scale] = replace(config, images=160, steps=steps)
+    monkeypatch.setattr(fashion_steps, "CONFIGS", configs)
+    monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
+    monkeypatch.setattr(data, "stand_in", lambda: (drawn[0][:240], drawn[1][:100]))
+    return tmp_path / "recorded"
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["resnets", *words])
+    __main__.main()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_command_records_every_experiment_at_every_scale(
+    name, scale, small, monkeypatch, capsys, own_cache
+):
+    if (name, scale) in {("learning_rates", "full"), ("fashion_steps", "full")}:
+        pytest.skip("the same networks as degradation's and fashion's, several times over")
+    call(monkeypatch, "run", name, "--scale", scale, "--seed", "2", "--stand-in")
+    (path,) = small.iterdir()
+    run = runs.read(path)
+    assert (run.name, run.scale, run.seed, run.data) == (name, scale, 2, data.STAND_IN)
+    assert "recorded in" in capsys.readouterr().out
+    assert not list(own_cache.rglob("*.pt"))
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoints(small, monkeypatch, own_cache, capsys):
+    words = ("run", "degradation", "--scale", "quick", "--stand-in")
+    call(monkeypatch, *words)
+    whole = runs.read(next(small.iterdir())).final
+
+    evaluate, calls = degradation.evaluate, []
+
+    def stop(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(degradation, "evaluate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, *words)
+    assert len(list(own_cache.rglob("*.pt"))) == 2
+
+    capsys.readouterr()
+    monkeypatch.setattr(degradation, "evaluate", evaluate)
+    call(monkeypatch, *words)
+    assert runs.read(next(small.iterdir())).final == whole
+    trained = [line for line in capsys.readouterr().out.splitlines() if "epoch 1/1" in line]
+    assert len(trained) == 2
+
+
+def test_fashion_counts_its_test_images_once(small, drawn, monkeypatch):
+    looked_at = []
+    evaluate = fashion.evaluate
+
+    def look(model, images):
+        looked_at.append(len(images))
+        return evaluate(model, images)
+
+    monkeypatch.setattr(fashion, "evaluate", look)
+    fashion.run("quick", 0, data=(drawn[0], drawn[1][:70]))
+    assert looked_at == [70]
+
+
+def test_fashion_steps_never_sees_the_test_images(small, drawn):
+    run = fashion_steps.run("quick", 0, data=(drawn[0][:300], None))
+    assert run.config["held_out"] == 60
+    assert all(set(f) == {"train_loss", "validation_accuracy"} for f in run.final.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_scale_is_refused(name):
+    module = importlib.import_module(f"resnets.experiments.{name}")
+    with pytest.raises(ValueError, match="choose one of quick, hour, full"):
+        module.run("huge", 0)
+
+
+@pytest.mark.parametrize("words", [("run", "nothing"), ("run", "fashion", "--scale", "huge"), ()])
+def test_an_unknown_word_names_the_choices(words, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, *words)
+    assert "run" in capsys.readouterr().err

@@ -1,0 +1,223 @@
+import errno
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from resnets import data, models
+from resnets.training import Recipe, evaluate, fit, load_weights, predict, save_weights
+
+
+def network(seed=0, width=8):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        models.ResNet((1, 1), widths=(width, 16), in_channels=1, num_classes=16, stem="stride2"),
+        nn.Dropout(0.2),  # draws from the global generator, which a checkpoint must restore
+        nn.Linear(16, 10),
+    )
+
+
+RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05, augment=True, label_smoothing=0.1)
+
+
+@pytest.fixture(scope="module")
+def few(drawn):
+    return drawn[0][:320]
+
+
+def same_weights(one, other):
+    assert all(torch.equal(a, other.state_dict()[name]) for name, a in one.state_dict().items())
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_fit_is_the_plain_loop(few, schedule):
+    recipe = Recipe(2, 64, 0.05, 0.9, 1e-3, schedule, label_smoothing=0.1)
+    ours = network()[0]
+    history = fit(ours, few, recipe, seed=3)
+
+    other = network()[0].to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(other.parameters(), 0.05, 0.9, weight_decay=1e-3, nesterov=True)
+    scheduler = {
+        "one-cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 0.05, total_steps=11, pct_start=0.25, cycle_momentum=False
+        ),
+        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10),
+        "constant": lambda: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1),
+    }[schedule]()
+    losses, rates = [], []
+    for epoch in (1, 2):
+        generator = torch.Generator().manual_seed(3_000_009 + epoch)
+        for x, y in data.batches(few, 64, generator):
+            x = x.contiguous(memory_format=torch.channels_last)
+            loss = nn.functional.cross_entropy(other(x), y, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.item())
+        rates.append(scheduler.get_last_lr()[0])
+    same_weights(ours, other)
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert [row["lr"] for row in history] == rates
+    for row, part in zip(history, (losses[:5], losses[5:]), strict=True):
+        assert row["train_loss"] == pytest.approx(sum(part) / 5)
+    assert rates[1] == {"one-cycle": pytest.approx(2e-7), "cosine": 0, "constant": 0.05}[schedule]
+
+
+def test_fit_learns_and_tells_how_well(drawn):
+    torch.manual_seed(0)
+    model = models.cifar_resnet(8, in_channels=1, num_classes=10, stem="stride2")
+    train, test = drawn[0][:4000], drawn[1]
+    history = fit(model, train, Recipe(epochs=3), validation=test)
+    loss, accuracy = evaluate(model, test)
+    assert history[-1]["validation_accuracy"] == accuracy > 0.6
+    assert history[-1]["validation_loss"] == loss
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 1.5
+    right = (predict(model, test).argmax(1) == test.labels).float().mean().item()
+    assert right == accuracy
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after_steps", [5, 12, 19])
+def test_resume_gives_the_weights_of_an_uninterrupted_run(few, tmp_path, stop_after_steps):
+    whole = network()
+    expected = fit(whole, few, RECIPE, seed=1)
+
+    stopped, steps = network(), []
+
+    def stop(*_):
+        steps.append(1)
+        if len(steps) > stop_after_steps:
+            raise Stopped
+
+    stopped.register_forward_pre_hook(stop)
+    with pytest.raises(Stopped):
+        fit(stopped, few, RECIPE, seed=1, checkpoint=tmp_path / "c.pt")
+
+    resumed = network(seed=99)
+    history = fit(resumed, few, RECIPE, seed=1, checkpoint=tmp_path / "c.pt")
+    same_weights(resumed, whole)
+    for row, other in zip(history, expected, strict=True):
+        assert {**row, "images_per_second": 0} == {**other, "images_per_second": 0}
+
+    again = network(seed=98)
+    assert fit(again, few, RECIPE, seed=1, checkpoint=tmp_path / "c.pt") == history
+    same_weights(again, whole)
+
+
+def test_different_seeds_see_the_images_in_different_order(few):
+    one, other = network(), network()
+    fit(one, few, replace(RECIPE, epochs=1), seed=0)
+    fit(other, few, replace(RECIPE, epochs=1), seed=1)
+    assert not torch.equal(one[2].weight, other[2].weight)
+
+
+@pytest.mark.parametrize("bad_step", [1, 3, 7])
+def test_a_loss_that_turns_nan_names_the_step(few, tmp_path, bad_step):
+    model, steps = network(), []
+
+    def spoil(_, __, logits):
+        steps.append(1)
+        return logits * float("nan") if len(steps) == bad_step else logits
+
+    model.register_forward_hook(spoil)
+    with pytest.raises(FloatingPointError, match=f"nan at step {bad_step}: lower"):
+        fit(model, few, RECIPE, checkpoint=tmp_path / "c.pt")
+    assert (tmp_path / "c.pt").exists() == (bad_step > 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": network(width=4)}, "holds another model.*Build the model"),
+        ({"recipe": replace(RECIPE, lr=0.1)}, "belongs to another training"),
+        ({"seed": 5}, "belongs to another training"),
+    ],
+)
+def test_a_checkpoint_of_another_training_changes_nothing(few, tmp_path, change, message):
+    path = tmp_path / "c.pt"
+    fit(network(), few, replace(RECIPE, epochs=1), checkpoint=path)
+    saved = path.read_bytes()
+    call = {
+        "model": network(),
+        "train": few,
+        "recipe": replace(RECIPE, epochs=1),
+        "seed": 0,
+    }
+    call |= change
+    before = {name: tensor.clone() for name, tensor in call["model"].state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        fit(**call, checkpoint=path)
+    after = call["model"].state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert path.read_bytes() == saved
+
+
+def test_weights_come_back_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    saved, loaded = network(), network(seed=1)
+    save_weights(saved, path)
+    load_weights(loaded, path)
+    same_weights(saved, loaded)
+
+    with pytest.raises(ValueError, match="another model"):
+        load_weights(network(width=4), path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ValueError, match="no checkpoint that can be read: delete it"):
+        load_weights(network(), path)
+    torch.save(saved, path)  # a pickled object, which could run code
+    with pytest.raises(ValueError, match="no checkpoint that can be read"):
+        load_weights(network(), path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="no checkpoint that can be read"):
+        load_weights(network(), path)
+    with pytest.raises(FileNotFoundError):
+        load_weights(network(), tmp_path / "nothing.pt")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pt"
+    save_weights(network(), path)
+    before = path.read_bytes()
+
+    def full(_, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"weights.pt could not be written \(No space left"):
+        save_weights(network(seed=1), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_too_few_images_for_a_batch(few):
+    with pytest.raises(ValueError, match="63 images do not fill one batch of 64"):
+        fit(network(), few[:63], RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"schedule": "linear"}, "one-cycle, cosine, constant"),
+        ({"epochs": 0}, "at least one epoch"),
+        ({"batch_size": 1}, "batches of at least two images"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPE, **wrong)
+
+
+def test_a_log_has_a_line_an_epoch(few, capsys):
+    fit(network(), few, replace(RECIPE, epochs=2), validation=few, label="small")
+    out, err = capsys.readouterr()
+    assert [line.split(",")[0] for line in out.splitlines()] == [
+        "small: epoch 1/2",
+        "small: epoch 2/2",
+    ]
+    assert "validation accuracy" in out and "\r" not in out and not err
