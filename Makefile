@@ -5,7 +5,8 @@ PYTHON ?= $(firstword $(foreach v,3 3.13 3.12 3.11,$(shell python$(v) -c \
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
 ifdef RESNETS_DATA
-export RESNETS_DATA := $(abspath $(RESNETS_DATA))
+override RESNETS_DATA := $(abspath $(RESNETS_DATA))
+export RESNETS_DATA
 endif
 
 .PHONY: book test execute lock clean

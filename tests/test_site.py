@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -51,10 +52,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+parse = cache(Page)
+
+
 @pytest.fixture(params=PAGES)
 def page(site, request):
     path = site / "book" / f"{request.param}.html"
-    return path, Page(path)
+    return path, parse(path)
 
 
 def test_every_picture_has_alternative_text_and_is_there(page):
@@ -73,7 +77,6 @@ def test_nothing_is_loaded_from_elsewhere(page):
 
 def test_internal_links_and_anchors_resolve(page):
     path, parsed = page
-    pages = {path: parsed}
     for link in parsed.all("a"):
         parts = urlsplit(link.get("href", ""))
         if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
@@ -81,8 +84,7 @@ def test_internal_links_and_anchors_resolve(page):
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
         assert target.exists(), link
         if parts.fragment and target.suffix == ".html":
-            parsed_target = pages.setdefault(target, None) or Page(target)
-            assert unquote(parts.fragment) in parsed_target.ids, link
+            assert unquote(parts.fragment) in parse(target).ids, link
 
 
 def test_chapters_show_their_outputs(site):
