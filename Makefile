@@ -19,8 +19,8 @@ book: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest --durations=10 --nbval --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 tests $(NOTEBOOKS)
+	$(BIN)/pytest --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg tests $(NOTEBOOKS)
 
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
 	$(BIN)/python tests/execute.py $(NOTEBOOKS)

@@ -4,10 +4,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from resnets import __main__, data, experiments, runs
 from resnets.device import SCALES
-from resnets.experiments import degradation, fashion, fashion_steps
+from resnets.experiments import degradation, fashion, fashion_steps, learning_rates
+from resnets.models import BasicBlock
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -21,7 +23,7 @@ def small(monkeypatch, drawn, tmp_path):
             for scale, config in module.CONFIGS.items()
         }
         monkeypatch.setattr(module, "CONFIGS", configs)
-    monkeypatch.setattr("resnets.experiments.learning_rates.CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():
         steps = {n: replace(s, recipe=replace(s.recipe, epochs=1)) for n, s in config.steps.items()}
@@ -91,10 +93,43 @@ def test_fashion_counts_its_test_images_once(small, drawn, monkeypatch):
     assert looked_at == [70]
 
 
+def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, drawn, monkeypatch):
+    seen = {}
+
+    def look(model, train, recipe, *, validation, **_):
+        seen[recipe] = (train, validation)
+        return [{"train_loss": 0.0, "validation_accuracy": 0.0}]
+
+    numbered = data.ImageSet(drawn[0].images[:300], torch.arange(300), data.STAND_IN)
+    monkeypatch.setattr(fashion_steps, "fit", look)
+    fashion_steps.run("quick", 0, data=(numbered, None))
+    assert len(seen) == 5
+    for train, validation in seen.values():
+        assert len(validation) == 60
+        assert not set(train.labels.tolist()) & set(validation.labels.tolist())
+
+
+def test_learning_rates_trains_at_each_rate(small, drawn):
+    history = learning_rates.run("quick", 0, data=(drawn[0][:200], None)).history
+    losses = [rows[0]["train_loss"] for rows in history.values()]
+    assert len(losses) == len(set(losses)) == 12
+
+
 def test_fashion_steps_never_sees_the_test_images(small, drawn):
     run = fashion_steps.run("quick", 0, data=(drawn[0][:300], None))
     assert run.config["held_out"] == 60
     assert all(set(f) == {"train_loss", "validation_accuracy"} for f in run.final.values())
+
+
+@pytest.mark.parametrize("name", degradation.NETWORKS)
+def test_the_compared_networks_differ_in_depth_and_shortcuts_alone(name):
+    kind, depth = name.split("-")
+    net = degradation.network(name, "stride2")
+    blocks = [module for module in net.modules() if isinstance(module, BasicBlock)]
+    assert 2 * len(blocks) + 2 == int(depth)
+    assert all((block.downsample is None) == (kind == "plain") for block in blocks)
+    plain = degradation.network(f"plain-{depth}", "stride2")
+    assert net.state_dict().keys() == plain.state_dict().keys()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from resnets import runs
+
 BOOK = Path(__file__).parents[1] / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
@@ -182,3 +184,19 @@ def test_sources_stand_in_the_bibliography(notebook):
     assert links
     for link in links:
         assert link in BIBLIOGRAPHY, link
+
+
+@pytest.mark.parametrize(
+    "path", [BOOK / "index.md", BOOK.parent / "README.md"], ids=lambda p: p.name
+)
+def test_figures_in_the_text_are_those_recorded(path):
+    groups = {}
+    for file in runs.RECORDED.glob("*.json"):
+        run = runs.read(file)
+        groups.setdefault((run.name, run.scale, run.data), []).append(run)
+    recorded = {"0.904 ± 0.024"}  # d2l's published runs
+    for group in groups.values():
+        recorded |= set(runs.summary(group).to_numpy().ravel())
+    stated = re.findall(r"\d\.\d{3} ± \d\.\d{3}", path.read_text())
+    assert set(stated) <= recorded
+    assert stated or path.name == "README.md"

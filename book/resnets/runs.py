@@ -127,8 +127,9 @@ def conditions(runs: list[Run]) -> str:
         return " and ".join(sorted(set(values)))
 
     minutes = sum(run.seconds for run in runs) / len(runs) / 60
+    seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
     return (
-        f"{len(runs)} seeds on {each(run.data for run in runs)}, {minutes:.1f} minutes each; "
+        f"{seeds} on {each(run.data for run in runs)}, {minutes:.1f} minutes each; "
         f"{each(run.device for run in runs)}, {each(run.precision for run in runs)}, "
         f"torch {each(run.torch for run in runs)}"
     )
