@@ -15,9 +15,8 @@ def run():
         scale="quick",
         seed=3,
         config={"images": 10},
-        seconds=61.5,
         data=data.REAL,
-        history={"ResNet-18": [{"epoch": 1, "train_loss": 0.5}]},
+        history={"ResNet-18": [{"epoch": 1, "train_loss": 0.5, "seconds": 60.0}]},
         final={"test_accuracy": 0.9},
         device=torch.device("cpu"),
     )
@@ -27,6 +26,7 @@ def test_a_run_comes_back_as_it_was_written(run, tmp_path):
     path = run.write(tmp_path)
     assert path.name == "fashion-quick-seed3.json"
     assert runs.read(path) == run
+    assert run.seconds == 60
     assert run.torch == torch.__version__ and run.precision == "float32"
     stand_in = replace(run, data=data.STAND_IN)
     assert stand_in.write(tmp_path).name == "fashion-quick-standin-seed3.json"
@@ -86,11 +86,11 @@ def test_summary_has_a_row_a_network(run):
 
 
 def test_conditions_name_data_hardware_and_versions(run):
-    text = runs.conditions([run, replace(run, device="another", seconds=120)])
+    text = runs.conditions([run, replace(run, device="another", seconds=120.0)])
     for part in (
         "2 seeds on Fashion-MNIST",
-        "1.5 minutes",
-        "another and",
+        "1.5 minutes each",
+        "and another",
         torch.__version__,
     ):
         assert part in text

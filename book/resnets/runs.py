@@ -32,7 +32,7 @@ class Run:
         device: the name of the hardware, with the CPU's number of threads.
         precision: of convolutions and matrix products.
         torch: its version.
-        seconds: how long the run took.
+        seconds: how long the training took, all networks together, interruptions left out.
         data: "Fashion-MNIST" or the stand-in's name.
         history: for each network, a row an epoch.
         final: after the last epoch; of several networks, for each network.
@@ -71,9 +71,11 @@ class Run:
         return path
 
 
-def new_run(*, device: torch.device, **what) -> Run:
+def new_run(*, device: torch.device, history: dict, **what) -> Run:
     """A run made now, on `device`; `what` are `Run`'s other attributes."""
     return Run(
+        history=history,
+        seconds=sum(rows[-1]["seconds"] for rows in history.values()),
         commit=_commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=hardware(device),

@@ -63,8 +63,9 @@ def fit(
     """Train `model` in place, on the device of `train`, and return its history.
 
     The history has a row an epoch: `epoch`, `lr` (at the epoch's end), `train_loss` and
-    `train_accuracy` (means over the epoch's batches, as they were trained), `images_per_second`,
-    and with `validation` also `validation_loss` and `validation_accuracy`.
+    `train_accuracy` (means over the epoch's batches, as they were trained), `seconds` (of training
+    since the first epoch's start, interruptions left out), and with `validation` also
+    `validation_loss` and `validation_accuracy`.
 
     The model's weights are the caller's to seed; `seed` fixes the order of the images and their
     crops. With `checkpoint` the state is saved there after each epoch, and a call that finds the
@@ -117,8 +118,10 @@ def fit(
             if validation is not None:
                 loss, accuracy = evaluate(model, validation)
                 row |= {"validation_loss": loss, "validation_accuracy": accuracy}
-            history.append({"epoch": epoch, **row})
-            _show(bar, label, history[-1], recipe.epochs)
+            before = history[-1]["seconds"] if history else 0.0
+            speed = steps * recipe.batch_size / row["seconds"]
+            history.append({"epoch": epoch, **row, "seconds": before + row["seconds"]})
+            _show(bar, label, history[-1], recipe.epochs, speed)
             if checkpoint is not None:
                 with whole_file(checkpoint) as path:
                     state = {
@@ -191,7 +194,7 @@ def _train_epoch(
         "lr": scheduler.get_last_lr()[0],
         "train_loss": torch.stack(losses).mean().item(),
         "train_accuracy": right.item() / images,
-        "images_per_second": images / (time.perf_counter() - started),
+        "seconds": time.perf_counter() - started,
     }
 
 
@@ -221,7 +224,8 @@ def _schedule(optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler
 
 def _progress(label: str, total: int, initial: int) -> tqdm:
     """A bar that rewrites its line in a terminal or notebook; in a log, none (see `_show`)."""
-    live = sys.stdout.isatty() or "ipykernel" in sys.modules
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
+    live = sys.stdout.isatty() or in_notebook
     return tqdm(
         desc=label,
         total=total,
@@ -233,12 +237,12 @@ def _progress(label: str, total: int, initial: int) -> tqdm:
     )
 
 
-def _show(bar: tqdm, label: str, row: dict[str, float], epochs: int) -> None:
+def _show(bar: tqdm, label: str, row: dict[str, float], epochs: int, speed: float) -> None:
     text = f"epoch {row['epoch']}/{epochs}, training loss {row['train_loss']:.3f}"
     if "validation_accuracy" in row:
         text += f", validation accuracy {row['validation_accuracy']:.3f}"
     if bar.disable:
-        print(f"{label}: {text}, {row['images_per_second']:.0f} images/s", flush=True)
+        print(f"{label}: {text}, {speed:.0f} images/s", flush=True)
     else:
         bar.set_postfix_str(text)
 

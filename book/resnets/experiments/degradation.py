@@ -7,7 +7,6 @@ that suits plain-56 best (`learning_rates`).
     python -m resnets run degradation --scale hour --seed 0
 """
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def run(
     config, device = CONFIGS[check_scale(scale)], best_device()
     train, test = (part.to(device) for part in data or fashion_mnist())
     train = train[: config.images]
-    history, final, started = {}, {}, time.perf_counter()
+    history, final = {}, {}
     for name in NETWORKS:
         seed_everything(seed)
         model = network(name, config.stem)
@@ -77,7 +76,6 @@ def run(
         scale=scale,
         seed=seed,
         config=asdict(config),
-        seconds=time.perf_counter() - started,
         data=train.source,
         history=history,
         final=final,

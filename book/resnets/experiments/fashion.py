@@ -7,7 +7,6 @@ whole training set, or on the scale's part of it, and sees the test set once, at
     python -m resnets run fashion --scale full --seed 0
 """
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,7 +61,6 @@ def run(
     """Train and test once; `final` has the last epoch's `test_accuracy` and losses."""
     device = best_device()
     images, test = (part.to(device) for part in data or fashion_mnist())
-    started = time.perf_counter()
     model, history = train(scale, seed, images, checkpoints and checkpoints / "ResNet-18.pt")
     test_loss, test_accuracy = evaluate(model, test)
     return new_run(
@@ -70,7 +68,6 @@ def run(
         scale=scale,
         seed=seed,
         config=asdict(CONFIGS[scale]),
-        seconds=time.perf_counter() - started,
         data=images.source,
         history={"ResNet-18": history},
         final={

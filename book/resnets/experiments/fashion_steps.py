@@ -6,7 +6,6 @@ Each step is judged on 5,000 images held out of the training set; the test set i
     python -m resnets run fashion_steps --scale quick --seed 0
 """
 
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def run(
     images = (data or fashion_mnist())[0].to(device)
     train, validation = split(images, min(HELD_OUT, len(images) // 5))
     train = train[: config.images]
-    history, final, started = {}, {}, time.perf_counter()
+    history, final = {}, {}
     for number, (name, step) in enumerate(config.steps.items()):
         seed_everything(seed)
         history[name] = fit(
@@ -91,7 +90,6 @@ def run(
         scale=scale,
         seed=seed,
         config=asdict(config) | {"held_out": len(validation)},
-        seconds=time.perf_counter() - started,
         data=train.source,
         history=history,
         final=final,

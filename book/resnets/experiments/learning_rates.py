@@ -3,7 +3,6 @@
 python -m resnets run learning_rates --scale quick --seed 0
 """
 
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def run(
     """Train each network at each rate; `final` has the last epoch's training loss."""
     config, device = CONFIGS[check_scale(scale)], best_device()
     train = (data or fashion_mnist())[0][: config.images].to(device)
-    history, final, started = {}, {}, time.perf_counter()
+    history, final = {}, {}
     for name in NETWORKS:
         for rate in RATES:
             key = f"{name} at {rate}"
@@ -44,7 +43,6 @@ def run(
         scale=scale,
         seed=seed,
         config=asdict(config) | {"rates": list(RATES)},
-        seconds=time.perf_counter() - started,
         data=train.source,
         history=history,
         final=final,
