@@ -123,7 +123,7 @@ def recorded(name: str, scale: str, source: str = data.REAL, folder: Path = RECO
 
 
 def conditions(runs: list[Run]) -> str:
-    """A sentence: how many seeds, on what data, hardware and versions, and how long."""
+    """Two lines: how many seeds on what data, how long; on what hardware and versions."""
 
     def each(values) -> str:
         return " and ".join(sorted(set(values)))
@@ -131,7 +131,7 @@ def conditions(runs: list[Run]) -> str:
     minutes = sum(run.seconds for run in runs) / len(runs) / 60
     seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
     return (
-        f"{seeds} on {each(run.data for run in runs)}, {minutes:.1f} minutes each; "
+        f"{seeds} on {each(run.data for run in runs)}, {minutes:.1f} minutes each\n"
         f"{each(run.device for run in runs)}, {each(run.precision for run in runs)}, "
         f"torch {each(run.torch for run in runs)}"
     )
