@@ -27,12 +27,12 @@ class Step:
 def _steps(epochs: int, stem: str) -> dict[str, Step]:
     d2l = Recipe(epochs, lr=0.01, momentum=0, weight_decay=0, schedule="constant")
     momentum = replace(d2l, momentum=0.9, weight_decay=5e-4)
-    one_cycle = replace(momentum, lr=0.1, schedule="one-cycle")
+    one_cycle = replace(momentum, lr=0.05, schedule="one-cycle")
     smoothing = replace(one_cycle, label_smoothing=0.1)
     recipes = {
         "d2l: SGD, constant rate 0.01": d2l,
         "+ momentum, weight decay": momentum,
-        "+ one-cycle up to 0.1": one_cycle,
+        "+ one-cycle up to 0.05": one_cycle,
         "+ label smoothing 0.1": smoothing,
         "+ crop and flip": replace(smoothing, augment=True),
     }
