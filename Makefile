@@ -39,7 +39,7 @@ clean:
 	rm -rf .venv
 	if command -v uv >/dev/null; then \
 		uv venv --quiet --python "$(PYTHON)" .venv && \
-		uv pip install --quiet --no-deps --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.txt && \
+		uv pip install --quiet --no-deps --verify-hashes --compile-bytecode --python $(BIN)/python -r requirements.txt && \
 		uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .; \
 	else \
 		"$(PYTHON)" -m venv .venv && \
