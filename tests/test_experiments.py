@@ -109,6 +109,20 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         assert not set(train.labels.tolist()) & set(validation.labels.tolist())
 
 
+@pytest.mark.parametrize("module", [degradation, fashion, fashion_steps, learning_rates])
+def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
+    seeds = set()
+    fit = module.fit
+
+    def look(*arguments, seed, **options):
+        seeds.add(seed)
+        return fit(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(module, "fit", look)
+    module.run("quick", 7, data=(drawn[0][:200], drawn[1][:50]))
+    assert seeds == {7}
+
+
 def test_learning_rates_trains_each_network_at_each_rate(small, drawn, monkeypatch):
     seen = []
 

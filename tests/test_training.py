@@ -1,4 +1,5 @@
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,23 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(few, tmp_path, stop_af
     same_weights(again, whole)
 
 
+def test_augment_changes_what_is_learned(few):
+    one, other = network(), network()
+    fit(one, few, replace(RECIPE, epochs=1, augment=True))
+    fit(other, few, replace(RECIPE, epochs=1, augment=False))
+    assert not torch.equal(one[2].weight, other[2].weight)
+
+
+def test_an_image_is_predicted_alike_in_any_company_and_nothing_is_learned(few):
+    model = network()
+    fit(model, few, replace(RECIPE, epochs=1))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    whole = predict(model, few)
+    torch.testing.assert_close(predict(model, few[:3]), whole[:3])
+    torch.testing.assert_close(predict(model, few, batch_size=7), whole)
+    assert all(torch.equal(model.state_dict()[name], t) for name, t in before.items())
+
+
 def test_different_seeds_see_the_images_in_different_order(few):
     one, other = network(), network()
     fit(one, few, replace(RECIPE, epochs=1), seed=0)
@@ -180,6 +198,32 @@ def test_weights_come_back_and_foreign_files_are_refused(tmp_path):
         load_weights(network(), path)
     with pytest.raises(FileNotFoundError):
         load_weights(network(), tmp_path / "nothing.pt")
+
+
+class Payload:
+    """What a malicious checkpoint would hold: unpickling it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    torch.save({"weight": Payload(tmp_path / "made")}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="no checkpoint that can be read"):
+        load_weights(network(), tmp_path / "weights.pt")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_is_replaced_whole_and_not_written_over(tmp_path):
+    path = tmp_path / "weights.pt"
+    save_weights(network(), path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        save_weights(network(seed=1), path)
+        assert reader.read() == before != path.read_bytes()
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
