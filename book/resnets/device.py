@@ -24,7 +24,7 @@ def best_device() -> torch.device:
 def default_scale() -> str:
     """`RESNETS_SCALE` if it is set, else `full` on a GPU and `quick` on a CPU.
 
-    `quick` takes minutes on two CPU cores, `hour` is the most that an hour there gives, and
+    `quick` takes minutes on two CPU cores, `hour` is what fits into an hour there, and
     `full` is meant for a GPU.
 
     Raises:

@@ -98,6 +98,7 @@ def read(path: Path) -> Run:
         raise ValueError(f"{path} is not JSON ({error}): {hint}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a recorded run of schema {SCHEMA}: {hint}")
+    values = dict(content)
     for field in fields(Run):
         value = content.pop(field.name, None)
         kind = (int, float) if field.type is float else field.type
@@ -105,7 +106,7 @@ def read(path: Path) -> Run:
             raise ValueError(f"{path} has no valid entry {field.name!r}: {hint}")
     if content:
         raise ValueError(f"{path} has unknown entries {sorted(content)}: {hint}")
-    return Run(**json.loads(path.read_text()))
+    return Run(**values)
 
 
 def recorded(name: str, scale: str, source: str = data.REAL, folder: Path = RECORDED) -> list[Run]:

@@ -1,8 +1,8 @@
 """Degradation: plain and residual networks of depth 20 and 56, trained alike.
 
 After He et al. (2016a), section 4.2 and figure 6. No augmentation, and the paper's weight
-decay of 1e-4: the question is how well each fits its *training* set. The learning rate is the one
-that suits plain-56 best (`learning_rates`).
+decay of 1e-4: the question is how well each fits its *training* set. Of three
+learning rates, 0.05 has the lowest mean loss for both deep networks at `quick` (`learning_rates`).
 
     python -m resnets run degradation --scale hour --seed 0
 """

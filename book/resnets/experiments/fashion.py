@@ -1,6 +1,6 @@
 """ResNet-18 on Fashion-MNIST, at each scale with the recipe that was chosen for it.
 
-The recipe for `quick` was chosen on images held out of the training set (`fashion_steps`), the one
+The recipe for `quick` was chosen on images held out of the training set (chapter 3), the one
 for `hour` is its longer form at a rate that was not tuned, and the one for `full` has not been
 measured yet. Here the network trains on the
 whole training set, or on the scale's part of it, and sees the test set once, at the end.
