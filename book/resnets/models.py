@@ -80,11 +80,38 @@ class BasicBlock(nn.Module):
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.residual(x)
         if self.downsample is not None:
             out = out + self.downsample(x)
         return F.relu(out)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What the layers compute, before the shortcut is added."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(out))
+
+
+class PreActivationBlock(nn.Module):
+    """x + residual(x), with nothing before or after the sum: He et al. (2016b), figure 1b.
+
+    (N, channels, H, W) to the same shape. He et al. (2016b) is "Identity Mappings in Deep Residual
+    Networks", ECCV 2016.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = conv3x3(channels, channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv2 = conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.residual(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What is added to `x`."""
+        out = self.conv1(F.relu(self.bn1(x)))
+        return self.conv2(F.relu(self.bn2(out)))
 
 
 class ResNet(nn.Module):

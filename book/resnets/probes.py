@@ -1,8 +1,15 @@
 """What is measured on a network from outside."""
 
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+from resnets.models import BasicBlock
 
 
 def parameters(model: nn.Module) -> int:
@@ -18,3 +25,133 @@ def multiply_adds(model: nn.Module, *shape: int) -> int:
         model.eval()(torch.zeros(1, *shape, device=device))
     model.train(training)
     return counter.get_total_flops() // 2
+
+
+def blocks(model: nn.Module) -> dict[str, BasicBlock]:
+    """The blocks of a plain or residual network by name, from the input to the output."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, BasicBlock)}
+
+
+def gradient_norms(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, float]:
+    """For each block, the norm of the mean cross-entropy's gradient at the block's input.
+
+    In training mode, as a training step sees it; the model's own running statistics and gradients
+    stay as they are. `x` is (N, C, H, W), `labels` (N,); the norm is over the whole batch.
+    """
+    model = copy.deepcopy(model).train()
+    inputs = {}
+
+    def keep(name: str) -> Callable:
+        def hook(block: nn.Module, arguments: tuple[Tensor]) -> None:
+            arguments[0].retain_grad()
+            inputs[name] = arguments[0]
+
+        return hook
+
+    for name, block in blocks(model).items():
+        block.register_forward_pre_hook(keep(name))
+    F.cross_entropy(model(x), labels).backward()
+    return {name: tensor.grad.norm().item() for name, tensor in inputs.items()}
+
+
+@contextmanager
+def deleted(model: nn.Module, *names: str) -> Iterator[None]:
+    """Within this context the named blocks compute nothing: only their shortcut is left.
+
+    In a plain network a deleted block hands its input on (Veit et al., 2016, section 4.1).
+
+    Raises:
+        ValueError: no such block, or a block of a plain network that changes the shape.
+    """
+
+    def forward(block: BasicBlock) -> Callable[[Tensor], Tensor]:
+        if block.downsample is None:
+            return lambda x: x
+        return lambda x: F.relu(block.downsample(x))
+
+    chosen = _chosen(model, names)
+    for name, block in chosen.items():
+        convolution = block.conv1
+        same = convolution.stride == (1, 1) and convolution.in_channels == convolution.out_channels
+        if block.downsample is None and not same:
+            raise ValueError(
+                f"{name} of this plain network changes the shape, so nothing can stand in for it: "
+                "delete another block"
+            )
+    with _replaced({block: forward(block) for block in chosen.values()}):
+        yield
+
+
+@contextmanager
+def swapped(model: nn.Module, *pairs: tuple[str, str]) -> Iterator[None]:
+    """Within this context the two blocks of each pair have changed places.
+
+    Raises:
+        ValueError: no such block, a block in two pairs, or a pair of different shapes.
+    """
+    names = [name for pair in pairs for name in pair]
+    chosen = _chosen(model, names)
+    forwards = {}
+    for first, second in pairs:
+        one, two = chosen[first], chosen[second]
+        shapes = [[tuple(p.shape) for p in block.parameters()] for block in (one, two)]
+        if shapes[0] != shapes[1] or one.conv1.stride != two.conv1.stride:
+            raise ValueError(
+                f"{first} and {second} have different shapes: swap blocks within a stage, and "
+                "none that changes the shape"
+            )
+        forwards |= {one: two.forward, two: one.forward}
+    with _replaced(forwards):
+        yield
+
+
+@contextmanager
+def only_path(model: nn.Module, *names: str) -> Iterator[None]:
+    """Within this context the gradient takes one path: Veit et al. (2016), section 5.
+
+    It flows through the layers of the named blocks, and through the shortcuts of all others. The
+    forward pass is unchanged, so that the gradients of all 2^n paths add up to the whole gradient.
+
+    Raises:
+        ValueError: no such block, or a network without shortcuts.
+    """
+
+    def forward(block: BasicBlock, through_layers: bool) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            layers, shortcut = block.residual(x), block.downsample(x)
+            if through_layers:
+                return F.relu(layers + shortcut.detach())
+            return F.relu(layers.detach() + shortcut)
+
+        return call
+
+    chosen = _chosen(model, names)
+    for name, block in blocks(model).items():
+        if block.downsample is None:
+            raise ValueError(f"{name} has no shortcut: a plain network has one path only")
+    with _replaced({b: forward(b, n in chosen) for n, b in blocks(model).items()}):
+        yield
+
+
+def _chosen(model: nn.Module, names) -> dict[str, BasicBlock]:
+    found = blocks(model)
+    for name in names:
+        if name not in found:
+            raise ValueError(
+                f"there is no block {name!r}: this network's blocks are {', '.join(found)}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"a block is named twice: {', '.join(names)}")
+    return {name: found[name] for name in names}
+
+
+@contextmanager
+def _replaced(forwards: dict[nn.Module, Callable]) -> Iterator[None]:
+    """Other forward functions for some modules, for as long as the context lasts."""
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.forward

@@ -3,7 +3,7 @@
 import json
 import math
 import subprocess
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Run:
         data: "Fashion-MNIST" or the stand-in's name.
         history: for each network, a row an epoch.
         final: after the last epoch; of several networks, for each network.
+        measured: tables of what was measured on the trained networks, each a list of rows.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Run:
     data: str
     history: dict
     final: dict
+    measured: dict = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -99,11 +101,13 @@ def read(path: Path) -> Run:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a recorded run of schema {SCHEMA}: {hint}")
     values = dict(content)
-    for field in fields(Run):
-        value = content.pop(field.name, None)
-        kind = (int, float) if field.type is float else field.type
+    for entry in fields(Run):
+        if entry.name not in content and entry.default_factory is not MISSING:
+            continue
+        value = content.pop(entry.name, None)
+        kind = (int, float) if entry.type is float else entry.type
         if not isinstance(value, kind):
-            raise ValueError(f"{path} has no valid entry {field.name!r}: {hint}")
+            raise ValueError(f"{path} has no valid entry {entry.name!r}: {hint}")
     if content:
         raise ValueError(f"{path} has unknown entries {sorted(content)}: {hint}")
     return Run(**values)
@@ -145,6 +149,12 @@ def finals(runs: list[Run]) -> pd.DataFrame:
         nested = all(isinstance(value, dict) for value in run.final.values())
         networks = run.final if nested else {run.name: run.final}
         rows += [{"seed": run.seed, "network": n, **figures} for n, figures in networks.items()]
+    return pd.DataFrame(rows)
+
+
+def measured(runs: list[Run], table: str) -> pd.DataFrame:
+    """One table of what the runs measured on their trained networks, with a column `seed`."""
+    rows = [{"seed": run.seed, **row} for run in runs for row in run.measured[table]]
     return pd.DataFrame(rows)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def fit(
     *,
     seed: int = 0,
     validation: ImageSet | None = None,
+    after_epoch: Callable[[nn.Module], dict[str, float]] | None = None,
     checkpoint: Path | None = None,
     label: str = "training",
 ) -> list[dict[str, float]]:
@@ -64,8 +66,8 @@ def fit(
 
     The history has a row an epoch: `epoch`, `lr` (at the epoch's end), `train_loss` and
     `train_accuracy` (means over the epoch's batches, as they were trained), `seconds` (of training
-    since the first epoch's start, interruptions left out), and with `validation` also
-    `validation_loss` and `validation_accuracy`.
+    since the first epoch's start, interruptions left out), with `validation` also
+    `validation_loss` and `validation_accuracy`, and what `after_epoch(model)` returns.
 
     The model's weights are the caller's to seed; `seed` fixes the order of the images and their
     crops. With `checkpoint` the state is saved there after each epoch, and a call that finds the
@@ -118,6 +120,8 @@ def fit(
             if validation is not None:
                 loss, accuracy = evaluate(model, validation)
                 row |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            if after_epoch is not None:
+                row |= after_epoch(model)
             before = history[-1]["seconds"] if history else 0.0
             speed = steps * recipe.batch_size / row["seconds"]
             history.append({"epoch": epoch, **row, "seconds": before + row["seconds"]})
