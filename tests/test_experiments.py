@@ -8,7 +8,15 @@ import torch
 
 from resnets import __main__, data, experiments, runs
 from resnets.device import SCALES
-from resnets.experiments import degradation, fashion, fashion_steps, learning_rates
+from resnets.experiments import (
+    degradation,
+    fashion,
+    fashion_steps,
+    gradient_norms,
+    learning_rates,
+    lesions,
+    loss_surface,
+)
 from resnets.models import BasicBlock
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -16,13 +24,25 @@ NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 @pytest.fixture
 def small(monkeypatch, drawn, tmp_path):
-    """Every experiment with its own networks, on few images and one epoch."""
-    for module in (degradation, fashion):
-        configs = {
-            scale: replace(config, images=160, recipe=replace(config.recipe, epochs=1))
-            for scale, config in module.CONFIGS.items()
-        }
+    """Every experiment on few images and one epoch, and those of chapter 5 with few blocks."""
+    smaller = {
+        gradient_norms: {"depths": (8, 14)},
+        lesions: {
+            "networks": ("plain-14", "ResNet-14"),
+            "several": (2,),
+            "draws": 1,
+            "path_images": 2,
+        },
+        loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
+    }
+    for module in (degradation, fashion, gradient_norms, lesions, loss_surface):
+        configs = {}
+        for scale, config in module.CONFIGS.items():
+            recipe = replace(config.recipe, epochs=1)
+            fewer = {"images": 160, "recipe": recipe} | smaller.get(module, {})
+            configs[scale] = replace(config, **fewer)
         monkeypatch.setattr(module, "CONFIGS", configs)
+    monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():

@@ -42,7 +42,14 @@ class PaddedIdentity(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
-def make_shortcut(kind: str, in_channels: int, channels: int, stride: int) -> nn.Module | None:
+def normalization(channels: int, batch_norm: bool) -> nn.Module:
+    """Batch normalization, or nothing in its place."""
+    return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+
+def make_shortcut(
+    kind: str, in_channels: int, channels: int, stride: int, batch_norm: bool = True
+) -> nn.Module | None:
     """The module on the shortcut, or None for a plain network.
 
     `kind` is "projection" (1×1 convolution and batch normalization where the shape changes:
@@ -58,7 +65,7 @@ def make_shortcut(kind: str, in_channels: int, channels: int, stride: int) -> nn
         return PaddedIdentity(in_channels, channels, stride)
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
-        nn.BatchNorm2d(channels),
+        normalization(channels, batch_norm),
     )
 
 
@@ -70,14 +77,19 @@ class BasicBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "projection"
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        shortcut: str = "projection",
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
         self.conv1 = conv3x3(in_channels, channels, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = normalization(channels, batch_norm)
         self.conv2 = conv3x3(channels, channels)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
+        self.bn2 = normalization(channels, batch_norm)
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.residual(x)
@@ -125,8 +137,10 @@ class ResNet(nn.Module):
         stem: "imagenet" (7×7 stride 2, then 3×3 max pooling stride 2), or for small images
             "stride1" or "stride2" (one 3×3 convolution of that stride, no pooling).
         shortcut: "projection", "identity" or "none"; see `make_shortcut`.
-        zero_init_residual: start each block's last batch normalization at weight 0, so that
-            each block starts as its shortcut followed by the ReLU.
+        batch_norm: False leaves batch normalization out everywhere.
+        zero_init_residual: start each block's last layer with weights at weight 0 (the batch
+            normalization, or without it the convolution), so that each block starts as its
+            shortcut followed by the ReLU.
 
     (N, in_channels, H, W) to logits (N, num_classes).
     """
@@ -140,20 +154,21 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         stem: str = "imagenet",
         shortcut: str = "projection",
+        batch_norm: bool = True,
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         if len(blocks) != len(widths):
             raise ValueError(f"{len(blocks)} stages of blocks but {len(widths)} widths")
         self.conv1, self.maxpool = _stem(stem, in_channels, widths[0])
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = normalization(widths[0], batch_norm)
         channels = widths[0]
         self.stages = []
         for number, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
             stage = nn.Sequential()
             for block in range(count):
                 stride = 2 if number > 1 and block == 0 else 1
-                stage.append(BasicBlock(channels, width, stride, shortcut))
+                stage.append(BasicBlock(channels, width, stride, shortcut, batch_norm))
                 channels = width
             self.add_module(f"layer{number}", stage)
             self.stages.append(f"layer{number}")
@@ -165,8 +180,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, BasicBlock) and zero_init_residual:
-                nn.init.zeros_(module.bn2.weight)
+        for module in self.modules():
+            if isinstance(module, BasicBlock) and zero_init_residual:
+                last = module.bn2 if isinstance(module.bn2, nn.BatchNorm2d) else module.conv2
+                nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)

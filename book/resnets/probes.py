@@ -155,3 +155,37 @@ def _replaced(forwards: dict[nn.Module, Callable]) -> Iterator[None]:
     finally:
         for module in forwards:
             del module.forward
+
+
+def filter_direction(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """A random direction in weight space, normalized filter by filter: Li et al. (2018), section 4.
+
+    Each filter of a convolution, and each row of a linear layer, gets a random direction as long
+    as the filter itself. Biases and batch normalization stay where they are.
+    """
+    direction = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        random = torch.randn(parameter.shape, generator=generator).to(parameter.device)
+        dims = tuple(range(1, parameter.ndim))
+        lengths = [torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (parameter, random)]
+        direction[name] = (random * lengths[0] / lengths[1]).detach()
+    return direction
+
+
+@contextmanager
+def moved(model: nn.Module, *steps: tuple[float, dict[str, Tensor]]) -> Iterator[None]:
+    """Within this context the weights lie elsewhere: each step is a factor and a direction."""
+    parameters = dict(model.named_parameters())
+    kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    with torch.no_grad():
+        for factor, direction in steps:
+            for name, tensor in direction.items():
+                parameters[name].add_(tensor, alpha=factor)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                parameters[name].copy_(tensor)

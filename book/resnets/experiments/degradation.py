@@ -16,12 +16,7 @@ from resnets.models import ResNet, cifar_resnet
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, evaluate, fit
 
-NETWORKS = {
-    "plain-20": (20, "none"),
-    "plain-56": (56, "none"),
-    "ResNet-20": (20, "identity"),
-    "ResNet-56": (56, "identity"),
-}
+NETWORKS = ("plain-20", "plain-56", "ResNet-20", "ResNet-56")
 
 
 @dataclass(frozen=True)
@@ -39,9 +34,10 @@ CONFIGS = {
 
 
 def network(name: str, stem: str) -> ResNet:
-    """One of `NETWORKS`, for gray images and ten classes."""
-    depth, shortcut = NETWORKS[name]
-    return cifar_resnet(depth, shortcut=shortcut, stem=stem, in_channels=1, num_classes=10)
+    """ "plain-20", "ResNet-110" and so on, for gray images and ten classes."""
+    kind, depth = name.split("-")
+    shortcut = {"plain": "none", "ResNet": "identity"}[kind]
+    return cifar_resnet(int(depth), shortcut=shortcut, stem=stem, in_channels=1, num_classes=10)
 
 
 def run(

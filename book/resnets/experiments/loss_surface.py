@@ -1,0 +1,154 @@
+"""The training loss around the weights that training found, plain-56 against ResNet-56.
+
+Slices along random directions, normalized filter by filter: Li et al. (2018), section 4. The
+loss is that of `looked_at` training images in evaluation mode, so that it is a function of the
+weights alone.
+
+    python -m resnets run loss_surface --scale hour --seed 0
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from resnets import probes
+from resnets.data import ImageSet, batches, fashion_mnist
+from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments.degradation import network
+from resnets.models import ResNet
+from resnets.runs import Run, new_run
+from resnets.training import Recipe, evaluate, fit
+
+NETWORKS = ("plain-56", "ResNet-56")
+REACH = 0.5
+DESCENT = (0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """`lines` directions with `points` points each, and a plane of `grid` by `grid` points.
+
+    All reach from -0.5 to 0.5: half as far as each filter is long.
+    """
+
+    images: int
+    stem: str
+    recipe: Recipe
+    looked_at: int
+    lines: int
+    points: int
+    grid: int
+
+
+CONFIGS = {
+    "quick": Config(
+        images=10_000,
+        stem="stride2",
+        recipe=Recipe(epochs=2, lr=0.05, weight_decay=1e-4),
+        looked_at=250,
+        lines=3,
+        points=21,
+        grid=9,
+    ),
+    "hour": Config(
+        images=10_000,
+        stem="stride2",
+        recipe=Recipe(epochs=10, lr=0.05, weight_decay=1e-4),
+        looked_at=500,
+        lines=5,
+        points=41,
+        grid=21,
+    ),
+    "full": Config(
+        images=60_000,
+        stem="stride1",
+        recipe=Recipe(epochs=30, lr=0.05, weight_decay=1e-4),
+        looked_at=5_000,
+        lines=10,
+        points=51,
+        grid=51,
+    ),
+}
+
+
+def run(
+    scale: str,
+    seed: int,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """Train both networks and measure the loss around where they arrived.
+
+    The measured tables: "line" (direction, step, loss), "plane" (x, y, loss) and "descent" (the
+    loss a `step` times the gradient away from the trained weights).
+    """
+    config, device = CONFIGS[check_scale(scale)], best_device()
+    train = (data or fashion_mnist())[0][: config.images].to(device)
+    looked_at = train[: config.looked_at]
+    history, final = {}, {}
+    measured = {"line": [], "plane": [], "descent": []}
+    for name in NETWORKS:
+        seed_everything(seed)
+        model = network(name, config.stem)
+        checkpoint = checkpoints and checkpoints / f"{name}.pt"
+        history[name] = fit(
+            model, train, config.recipe, seed=seed, checkpoint=checkpoint, label=f"{name:9}"
+        )
+        loss, accuracy = evaluate(model, looked_at)
+        final[name] = {
+            "train_loss": history[name][-1]["train_loss"],
+            "loss_looked_at": loss,
+            "accuracy_looked_at": accuracy,
+        }
+        generator = torch.Generator().manual_seed(seed)
+        tables = {
+            "line": lines(model, looked_at, config, generator),
+            "plane": plane(model, looked_at, config.grid, generator),
+            "descent": descent(model, looked_at),
+        }
+        for table, rows in tables.items():
+            measured[table] += [{"network": name, **row} for row in rows]
+    return new_run(
+        name="loss_surface",
+        scale=scale,
+        seed=seed,
+        config=asdict(config),
+        data=train.source,
+        history=history,
+        final=final,
+        measured=measured,
+        device=device,
+    )
+
+
+def lines(
+    model: ResNet, images: ImageSet, config: Config, generator: torch.Generator
+) -> Iterator[dict]:
+    for number in range(config.lines):
+        direction = probes.filter_direction(model, generator)
+        for step in torch.linspace(-REACH, REACH, config.points).tolist():
+            with probes.moved(model, (step, direction)):
+                yield {"direction": number, "step": step, "loss": evaluate(model, images)[0]}
+
+
+def plane(model: ResNet, images: ImageSet, grid: int, generator: torch.Generator) -> Iterator[dict]:
+    across, up = (probes.filter_direction(model, generator) for _ in range(2))
+    steps = torch.linspace(-REACH, REACH, grid).tolist()
+    for y in steps:
+        for x in steps:
+            with probes.moved(model, (x, across), (y, up)):
+                yield {"x": x, "y": y, "loss": evaluate(model, images)[0]}
+
+
+def descent(model: ResNet, images: ImageSet) -> Iterator[dict]:
+    """Steps against the gradient of the same loss on the same images."""
+    model.eval().zero_grad()
+    for x, labels in batches(images, 500):
+        (F.cross_entropy(model(x), labels, reduction="sum") / len(images)).backward()
+    gradient = {name: p.grad.clone() for name, p in model.named_parameters()}
+    for step in DESCENT:
+        with probes.moved(model, (-step, gradient)):
+            yield {"step": step, "loss": evaluate(model, images)[0]}
