@@ -143,3 +143,26 @@ def test_a_batch_of_one_trains_nothing():
     with pytest.raises(ValueError, match="batch of one image"):
         net(torch.zeros(1, 1, 28, 28))
     net.eval()(torch.zeros(1, 1, 28, 28))
+
+
+def test_a_pre_activation_block_adds_to_its_input_and_nothing_else():
+    torch.manual_seed(0)
+    block = models.PreActivationBlock(8).eval()
+    x = torch.randn(2, 8, 5, 5)
+    by_hand = block.conv2(block.bn2(block.conv1(block.bn1(x).relu())).relu())
+    torch.testing.assert_close(block(x), x + by_hand)
+    nn.init.zeros_(block.conv2.weight)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("shortcut", models.SHORTCUTS)
+def test_batch_normalization_can_be_left_out_everywhere(shortcut):
+    net = models.cifar_resnet(8, shortcut=shortcut, batch_norm=False)
+    assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert net(torch.rand(2, 3, 16, 16)).shape == (2, 1000)
+
+
+def test_without_batch_normalization_zero_init_starts_at_the_shortcut():
+    net = models.cifar_resnet(8, batch_norm=False, zero_init_residual=True)
+    x = torch.rand(2, 16, 8, 8)
+    assert torch.equal(net.layer1(x), x)

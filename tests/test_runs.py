@@ -120,3 +120,19 @@ def test_every_recorded_group_has_its_seeds():
         assert len({json.dumps(run.config) for run in group}) == 1
         seeds = sorted(run.seed for run in group)
         assert seeds == list(range(len(seeds)))
+
+
+def test_measured_tables_come_with_the_seed(run):
+    rows = [{"block": "layer1.0", "accuracy": 0.5}, {"block": "layer1.1", "accuracy": 0.25}]
+    taken_apart = [replace(run, seed=seed, measured={"deleted": rows}) for seed in (3, 4)]
+    table = runs.measured(taken_apart, "deleted")
+    assert list(table.seed) == [3, 3, 4, 4]
+    assert list(table.accuracy) == [0.5, 0.25] * 2
+
+
+def test_a_run_that_measured_nothing_need_not_say_so(run, tmp_path):
+    path = run.write(tmp_path)
+    content = json.loads(path.read_text())
+    del content["measured"]
+    path.write_text(json.dumps(content))
+    assert runs.read(path) == run

@@ -269,3 +269,14 @@ def test_a_log_has_a_line_an_epoch(few, capsys):
         "small: epoch 2/2",
     ]
     assert "validation accuracy" in out and "\r" not in out and not err
+
+
+def test_what_is_measured_after_an_epoch_stands_in_its_row(few, tmp_path):
+    def first_weight(model):
+        return {"weight": model.conv1.weight.flatten()[0].item()}
+
+    recipe, checkpoint = replace(RECIPE, epochs=2), tmp_path / "checkpoint.pt"
+    model = network()[0]
+    history = fit(model, few, recipe, after_epoch=first_weight, checkpoint=checkpoint)
+    assert history[1]["weight"] == first_weight(model)["weight"] != history[0]["weight"]
+    assert fit(network()[0], few, recipe, checkpoint=checkpoint) == history
