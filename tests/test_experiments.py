@@ -18,6 +18,7 @@ from resnets.experiments import (
     loss_surface,
 )
 from resnets.models import BasicBlock
+from resnets.training import evaluate, predict
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -129,7 +130,10 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         assert not set(train.labels.tolist()) & set(validation.labels.tolist())
 
 
-@pytest.mark.parametrize("module", [degradation, fashion, fashion_steps, learning_rates])
+@pytest.mark.parametrize(
+    "module",
+    [degradation, fashion, fashion_steps, gradient_norms, learning_rates, lesions, loss_surface],
+)
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
     seeds = set()
     fit = module.fit
@@ -159,6 +163,68 @@ def test_fashion_steps_never_sees_the_test_images(small, drawn):
     run = fashion_steps.run("quick", 0, data=(drawn[0][:300], None))
     assert run.config["held_out"] == 60
     assert all(set(f) == {"train_loss", "validation_accuracy"} for f in run.final.values())
+
+
+def test_lesions_measures_every_block_and_every_length_of_path(small, drawn):
+    run = lesions.run("quick", 0, data=(drawn[0][:200], drawn[1][:50]))
+    deleted = runs.measured([run], "deleted").groupby("network").block.apply(list)
+    names = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1)]
+    assert deleted["ResNet-14"] == names
+    assert deleted["plain-14"] == [n for n in names if n not in ("layer2.0", "layer3.0")]
+    paths = runs.measured([run], "paths")
+    assert set(paths.network) == {"ResNet-14"}
+    for _, rows in paths.groupby("trained"):
+        assert list(rows.length) == list(range(7))
+    assert set(runs.measured([run], "several").blocks) == {2}
+    assert set(runs.measured([run], "swapped").pairs) == {1}  # one pair of equal shape
+
+
+def test_blocks_are_deleted_from_the_network_that_was_trained(drawn, small):
+    net = degradation.network("ResNet-14", "stride2")
+    for block in (net.layer1[1], net.layer2[1]):  # already adds nothing
+        torch.nn.init.zeros_(block.bn2.weight)
+    whole = evaluate(net, drawn[1][:200])[1]
+    left = {row["block"]: row["accuracy"] for row in lesions.delete_each(net, drawn[1][:200])}
+    assert left["layer1.1"] == left["layer2.1"] == whole
+
+
+def test_the_surface_is_measured_around_the_trained_weights(small, drawn):
+    run = loss_surface.run("quick", 0, data=(drawn[0][:200], None))
+    lines, descent = runs.measured([run], "line"), runs.measured([run], "descent")
+    for name, figures in run.final.items():
+        center = lines[(lines.network == name) & (lines.step.abs() < 1e-6)]
+        first = descent[(descent.network == name) & (descent.step == 0)]
+        assert center.loss.item() == first.loss.item() == figures["loss_looked_at"]
+        assert lines[lines.network == name].loss.nunique() == 3
+
+
+def test_a_step_down_the_gradient_lowers_the_loss_by_its_square(drawn):
+    torch.manual_seed(0)
+    net = degradation.network("ResNet-8", "stride2").eval()
+    images = drawn[0][:64]
+    losses = {row["step"]: row["loss"] for row in loss_surface.descent(net, images)}
+    loss = torch.nn.functional.cross_entropy(predict(net, images), images.labels)
+    assert losses[0] == pytest.approx(loss.item())
+    square = sum(p.grad.square().sum().item() for p in net.parameters())
+    assert losses[0] - losses[1e-3] == pytest.approx(1e-3 * square, rel=0.2)
+
+
+def test_a_network_that_diverges_is_recorded_as_such(small, drawn, monkeypatch):
+    fit = gradient_norms.fit
+
+    def diverge(model, train, recipe, *, label, **options):
+        if label.startswith("ResNet-14, no BN"):
+            raise FloatingPointError("the loss is nan at step 3")
+        return fit(model, train, recipe, label=label, **options)
+
+    monkeypatch.setattr(gradient_norms, "fit", diverge)
+    run = gradient_norms.run("quick", 0, data=(drawn[0][:200], None))
+    assert [row["network"] for row in run.measured["diverged"]] == ["ResNet-14, no BN"]
+    assert len(run.history) == len(run.final) == 7
+    initial = runs.measured([run], "initial")
+    assert initial.network.nunique() == 8 and (initial.norm > 0).all()
+    blocks = [key for key in run.history["plain-8"][0] if key.startswith("gradient")]
+    assert blocks == [f"gradient layer{stage}.0" for stage in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("name", degradation.NETWORKS)
