@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from resnets import __main__, data, experiments, runs
 from resnets.device import SCALES
@@ -13,12 +14,14 @@ from resnets.experiments import (
     fashion,
     fashion_steps,
     gradient_norms,
+    growth,
     learning_rates,
     lesions,
     loss_surface,
 )
-from resnets.models import BasicBlock
-from resnets.training import evaluate, predict
+from resnets.models import cifar_resnet
+from resnets.probes import blocks
+from resnets.training import Recipe, evaluate, fit, predict
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -36,7 +39,7 @@ def small(monkeypatch, drawn, tmp_path):
         },
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
-    for module in (degradation, fashion, gradient_norms, lesions, loss_surface):
+    for module in (degradation, fashion, gradient_norms, growth, lesions, loss_surface):
         configs = {}
         for scale, config in module.CONFIGS.items():
             recipe = replace(config.recipe, epochs=1)
@@ -65,8 +68,8 @@ def call(monkeypatch, *words):
 def test_the_command_records_every_experiment_at_every_scale(
     name, scale, small, monkeypatch, capsys, own_cache
 ):
-    if (name, scale) in {("learning_rates", "full"), ("fashion_steps", "full")}:
-        pytest.skip("the same networks as degradation's and fashion's, several times over")
+    if (name, scale) in {("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")}:
+        pytest.skip("networks that the smaller scales or other experiments have built already")
     call(monkeypatch, "run", name, "--scale", scale, "--seed", "2", "--stand-in")
     (path,) = small.iterdir()
     run = runs.read(path)
@@ -132,7 +135,16 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
 
 @pytest.mark.parametrize(
     "module",
-    [degradation, fashion, fashion_steps, gradient_norms, learning_rates, lesions, loss_surface],
+    [
+        degradation,
+        fashion,
+        fashion_steps,
+        gradient_norms,
+        growth,
+        learning_rates,
+        lesions,
+        loss_surface,
+    ],
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
     seeds = set()
@@ -231,11 +243,89 @@ def test_a_network_that_diverges_is_recorded_as_such(small, drawn, monkeypatch):
 def test_the_compared_networks_differ_in_depth_and_shortcuts_alone(name):
     kind, depth = name.split("-")
     net = degradation.network(name, "stride2")
-    blocks = [module for module in net.modules() if isinstance(module, BasicBlock)]
-    assert 2 * len(blocks) + 2 == int(depth)
-    assert all((block.downsample is None) == (kind == "plain") for block in blocks)
+    found = blocks(net).values()
+    assert 2 * len(found) + 2 == int(depth)
+    assert all((block.downsample is None) == (kind == "plain") for block in found)
     plain = degradation.network(f"plain-{depth}", "stride2")
     assert net.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.fixture
+def trained(drawn):
+    """A small network in evaluation mode that has seen some images, and images it has not seen."""
+    torch.manual_seed(0)
+    net = cifar_resnet(8, stem="stride2", in_channels=1, num_classes=10)
+    fit(net, drawn[0][:640], Recipe(epochs=1, batch_size=64))
+    return net.eval(), data.normalize(drawn[1].images[:20])
+
+
+def test_zero_blocks_change_nothing_until_they_are_trained(trained):
+    net, x = trained
+    grown = growth.grow(net, 2, "zero")
+    assert len(blocks(net)) == 3 and len(blocks(grown)) == 9
+    with torch.no_grad():
+        assert torch.equal(grown(x), net(x))
+    F.cross_entropy(grown.train()(x), torch.arange(20) % 10).backward()
+    for stage in grown.stages:
+        for block in grown.get_submodule(stage)[1:]:
+            assert block.bn2.weight.grad.abs().max() > 0
+            assert block.conv1.weight.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", ["fresh", "plain"])
+def test_other_blocks_change_the_function_at_once(trained, kind):
+    net, x = trained
+    grown = growth.grow(net, 1, kind)
+    inserted = grown.layer2[1]
+    assert (inserted.downsample is None) == (kind == "plain")
+    with torch.no_grad():
+        assert not torch.allclose(grown(x), net(x), atol=0.1)
+
+
+def test_an_unknown_kind_of_block_is_refused(trained):
+    with pytest.raises(ValueError, match="choose one of zero, fresh, plain"):
+        growth.grow(trained[0], 1, "dirac")
+
+
+def test_new_statistics_are_those_of_the_images(trained, drawn):
+    net, _ = trained
+    renewed = growth.with_new_statistics(net, drawn[0][:300])
+    with torch.no_grad():
+        stem = net.conv1(data.normalize(drawn[0].images[:300]))
+    assert torch.allclose(renewed.bn1.running_mean, stem.mean((0, 2, 3)), atol=1e-5)
+    assert not torch.allclose(net.bn1.running_mean, renewed.bn1.running_mean, atol=1e-3)
+
+
+def test_growth_trains_each_network_alike_and_never_on_the_held_out_images(
+    small, drawn, monkeypatch
+):
+    seen = []
+
+    def look(model, train, recipe, *, validation, label, **_):
+        seen.append((label.strip(), len(blocks(model)), recipe, train, validation))
+        row = {"train_loss": 0.0, "validation_accuracy": 0.0, "seconds": 1.0}
+        return [row | {"epoch": epoch + 1} for epoch in range(recipe.epochs)]
+
+    numbered = data.ImageSet(drawn[0].images[:300], torch.arange(300), data.STAND_IN)
+    monkeypatch.setattr(growth, "fit", look)
+    monkeypatch.setattr(growth, "evaluate", lambda *_: (0.0, 0.0))
+    run = growth.run("quick", 0, data=(numbered, None))
+    assert [count for _, count, *_ in seen] == [3, 9, 3, 9, 9, 9, 9, 9]
+    recipe = growth.CONFIGS["quick"].recipe
+    assert {r for _, _, r, *_ in seen} == {recipe, replace(recipe, epochs=2 * recipe.epochs)}
+    for *_, train, validation in seen:
+        assert (len(train), len(validation)) == (160, 60)
+        assert not set(train.labels.tolist()) & set(validation.labels.tolist())
+    assert {len(rows) for rows in run.history.values()} == {2 * recipe.epochs}
+    assert run.seconds == len(seen)
+
+
+def test_growth_keeps_the_accuracy_at_insertion_for_zero_blocks_alone(small, drawn):
+    run = growth.run("quick", 0, data=(drawn[0][:600], None))
+    rows = {row["network"]: row for row in run.measured["insertion"]}
+    zero = rows["8 → 20, zero residual"]
+    assert zero["after"] == zero["before"]
+    assert len(rows) == 3
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,6 +79,35 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
             )  # fmt: skip
 
 
+def draw_classes(ax: Axes, title: str, nested: bool) -> None:
+    """Four classes of functions, each larger than the one before, as regions around a target.
+
+    A line leads from the target, the star, to the nearest point of each class. Nested classes
+    contain each other; the others do not, and the fourth lies farther away than the third.
+    """
+    angle = np.linspace(0, 2 * np.pi, 721)
+    target = np.array([2.5, 1.25])
+    centers = [(0, 0)] * 4 if nested else [(-0.6, 0.9), (-0.1, -0.9), (0.85, 0.75), (-0.9, -0.35)]
+    wobble = 1 + 0.1 * np.cos(2 * angle - 0.6) + 0.06 * np.sin(3 * angle)
+    radii = (0.55, 1.0, 1.5, 2.0) if nested else (0.5, 0.8, 1.1, 1.45)
+    for number in reversed(range(4)):
+        outline = radii[number] * wobble * [np.cos(angle), np.sin(angle)]
+        outline = outline.T + centers[number]
+        nearest = outline[np.square(outline - target).sum(1).argmin()]
+        look = {"color": (BLUE, GREEN, GRAY, ORANGE)[number], "zorder": 2 + 3 - number}
+        ax.fill(*outline.T, alpha=0.1, linewidth=0, **look)
+        ax.plot(*outline.T, linewidth=1.4, **look)
+        ax.plot(*zip(nearest, target, strict=True), linewidth=0.9, linestyle=":", **look)
+        ax.plot(*nearest, "o", markersize=4, **look)
+        low = outline[outline[:, 1].argmin()] + (0, 0.16)
+        spot = low if nested else np.add(centers[number], (-0.1, -0.05))
+        ax.text(*spot, f"$F_{number + 1}$", ha="center", va="center", fontsize=9, **look)
+    ax.plot(*target, "*", color="black", markersize=11, zorder=9)
+    ax.text(target[0] + 0.08, target[1] + 0.25, "$f^*$", ha="center")
+    ax.set(xlim=(-2.6, 2.9), ylim=(-2.3, 2.3), aspect="equal", title=title)
+    ax.axis("off")
+
+
 def seeds(ax: Axes, values: dict[str, Sequence[float]], colors: Sequence[str]) -> None:
     """One row of dots for each name, a dot for each seed, and a bar at their mean."""
     for row, numbers in enumerate(values.values()):
