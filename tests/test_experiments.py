@@ -191,6 +191,15 @@ def test_lesions_measures_every_block_and_every_length_of_path(small, drawn):
     assert set(runs.measured([run], "swapped").pairs) == {1}  # one pair of equal shape
 
 
+def test_an_untrained_network_gets_statistics_without_being_changed(drawn):
+    net = degradation.network("ResNet-8", "stride2").eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    copy = lesions.normalizing(net, drawn[0][:300])
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert torch.equal(copy.conv1.weight, net.conv1.weight)
+    assert not torch.allclose(copy.bn1.running_var, net.bn1.running_var)
+
+
 def test_blocks_are_deleted_from_the_network_that_was_trained(drawn, small):
     net = degradation.network("ResNet-14", "stride2")
     for block in (net.layer1[1], net.layer2[1]):  # already adds nothing
@@ -213,7 +222,7 @@ def test_the_surface_is_measured_around_the_trained_weights(small, drawn):
 def test_a_step_down_the_gradient_lowers_the_loss_by_its_square(drawn):
     torch.manual_seed(0)
     net = degradation.network("ResNet-8", "stride2").eval()
-    images = drawn[0][:64]
+    images = drawn[0][:600]  # more than one batch
     losses = {row["step"]: row["loss"] for row in loss_surface.descent(net, images)}
     loss = torch.nn.functional.cross_entropy(predict(net, images), images.labels)
     assert losses[0] == pytest.approx(loss.item())

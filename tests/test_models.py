@@ -102,6 +102,8 @@ def test_zero_init_residual_starts_every_block_as_its_shortcut():
     net = models.resnet18(in_channels=1, num_classes=10, stem="stride2", zero_init_residual=True)
     x = torch.rand(2, 64, 8, 8)
     assert torch.equal(net.layer1(x), x)
+    net.layer1(x).square().sum().backward()
+    assert net.layer1[0].conv2.weight.grad.abs().max() > 0  # it can learn
     assert not torch.equal(models.resnet18().layer1(x), x)
 
 
@@ -166,3 +168,5 @@ def test_without_batch_normalization_zero_init_starts_at_the_shortcut():
     net = models.cifar_resnet(8, batch_norm=False, zero_init_residual=True)
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(net.layer1(x), x)
+    net.layer1(x).square().sum().backward()
+    assert net.layer1[0].conv2.weight.grad.abs().max() > 0  # it can learn

@@ -59,9 +59,10 @@ def test_gradient_norms_leave_the_network_as_it_was(images):
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.parametrize("shortcut", ["identity", "projection"])
 @pytest.mark.parametrize("name", ["layer1.0", "layer2.0"])
-def test_a_deleted_block_leaves_its_shortcut(name, images):
-    net = network()
+def test_a_deleted_block_leaves_its_shortcut(name, shortcut, images):
+    net = network(shortcut)
     whole = net(images)
     rest = [
         (lambda x, block=block: F.relu(block.downsample(x))) if n == name else block
