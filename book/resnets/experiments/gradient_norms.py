@@ -20,7 +20,7 @@ from resnets.models import ResNet, cifar_resnet
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, fit
 
-# Without batch normalization the rate is lower: two of the four networks train at 0.01.
+# Of 0.05, 0.01 and 0.002, tried with one seed, 0.01 gave ResNet-20 its lowest loss.
 LR_WITHOUT = 0.01
 
 
