@@ -21,7 +21,7 @@ from resnets.experiments import (
 )
 from resnets.models import cifar_resnet
 from resnets.probes import blocks
-from resnets.training import Recipe, evaluate, fit, predict
+from resnets.training import Recipe, evaluate, fit
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -211,23 +211,11 @@ def test_blocks_are_deleted_from_the_network_that_was_trained(drawn, small):
 
 def test_the_surface_is_measured_around_the_trained_weights(small, drawn):
     run = loss_surface.run("quick", 0, data=(drawn[0][:200], None))
-    lines, descent = runs.measured([run], "line"), runs.measured([run], "descent")
+    lines = runs.measured([run], "line")
     for name, figures in run.final.items():
         center = lines[(lines.network == name) & (lines.step.abs() < 1e-6)]
-        first = descent[(descent.network == name) & (descent.step == 0)]
-        assert center.loss.item() == first.loss.item() == figures["loss_looked_at"]
+        assert center.loss.item() == figures["loss_looked_at"]
         assert lines[lines.network == name].loss.nunique() == 3
-
-
-def test_a_step_down_the_gradient_lowers_the_loss_by_its_square(drawn):
-    torch.manual_seed(0)
-    net = degradation.network("ResNet-8", "stride2").eval()
-    images = drawn[0][:600]  # more than one batch
-    losses = {row["step"]: row["loss"] for row in loss_surface.descent(net, images)}
-    loss = torch.nn.functional.cross_entropy(predict(net, images), images.labels)
-    assert losses[0] == pytest.approx(loss.item())
-    square = sum(p.grad.square().sum().item() for p in net.parameters())
-    assert losses[0] - losses[1e-3] == pytest.approx(1e-3 * square, rel=0.2)
 
 
 def test_a_network_that_diverges_is_recorded_as_such(small, drawn, monkeypatch):

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 from resnets import probes
-from resnets.data import ImageSet, batches, fashion_mnist
+from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments.degradation import network
 from resnets.models import ResNet
@@ -24,7 +23,6 @@ from resnets.training import Recipe, evaluate, fit
 
 NETWORKS = ("plain-56", "ResNet-56")
 REACH = 0.5
-DESCENT = (0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -82,14 +80,13 @@ def run(
 ) -> Run:
     """Train both networks and measure the loss around where they arrived.
 
-    The measured tables: "line" (direction, step, loss), "plane" (x, y, loss) and "descent" (the
-    loss a `step` times the gradient away from the trained weights).
+    The measured tables: "line" (direction, step, loss) and "plane" (x, y, loss).
     """
     config, device = CONFIGS[check_scale(scale)], best_device()
     train = (data or fashion_mnist())[0][: config.images].to(device)
     looked_at = train[: config.looked_at]
     history, final = {}, {}
-    measured = {"line": [], "plane": [], "descent": []}
+    measured = {"line": [], "plane": []}
     for name in NETWORKS:
         seed_everything(seed)
         model = network(name, config.stem)
@@ -107,7 +104,6 @@ def run(
         tables = {
             "line": lines(model, looked_at, config, generator),
             "plane": plane(model, looked_at, config.grid, generator),
-            "descent": descent(model, looked_at),
         }
         for table, rows in tables.items():
             measured[table] += [{"network": name, **row} for row in rows]
@@ -141,14 +137,3 @@ def plane(model: ResNet, images: ImageSet, grid: int, generator: torch.Generator
         for x in steps:
             with probes.moved(model, (x, across), (y, up)):
                 yield {"x": x, "y": y, "loss": evaluate(model, images)[0]}
-
-
-def descent(model: ResNet, images: ImageSet) -> Iterator[dict]:
-    """Steps against the gradient of the same loss on the same images."""
-    model.eval().zero_grad()
-    for x, labels in batches(images, 500):
-        (F.cross_entropy(model(x), labels, reduction="sum") / len(images)).backward()
-    gradient = {name: p.grad.clone() for name, p in model.named_parameters()}
-    for step in DESCENT:
-        with probes.moved(model, (-step, gradient)):
-            yield {"step": step, "loss": evaluate(model, images)[0]}
