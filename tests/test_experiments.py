@@ -18,6 +18,8 @@ from resnets.experiments import (
     learning_rates,
     lesions,
     loss_surface,
+    shortcuts,
+    stride,
 )
 from resnets.models import cifar_resnet
 from resnets.probes import blocks
@@ -37,9 +39,10 @@ def small(monkeypatch, drawn, tmp_path):
             "draws": 1,
             "path_images": 2,
         },
+        shortcuts: {"widths": (4, 4, 8, 8)},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
-    for module in (degradation, fashion, gradient_norms, growth, lesions, loss_surface):
+    for module in (degradation, fashion, gradient_norms, growth, lesions, loss_surface, shortcuts):
         configs = {}
         for scale, config in module.CONFIGS.items():
             recipe = replace(config.recipe, epochs=1)
@@ -48,6 +51,7 @@ def small(monkeypatch, drawn, tmp_path):
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(stride, "CONFIGS", shortcuts.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():
         steps = {n: replace(s, recipe=replace(s.recipe, epochs=1)) for n, s in config.steps.items()}
@@ -83,7 +87,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoints(small, monkeypatch, own_cach
     call(monkeypatch, *words)
     whole = runs.read(next(small.iterdir())).final
 
-    evaluate, calls = degradation.evaluate, []
+    evaluate, calls = experiments.evaluate, []
 
     def stop(*arguments):
         calls.append(1)
@@ -91,13 +95,13 @@ def test_a_stopped_run_goes_on_from_its_checkpoints(small, monkeypatch, own_cach
             raise KeyboardInterrupt
         return evaluate(*arguments)
 
-    monkeypatch.setattr(degradation, "evaluate", stop)
+    monkeypatch.setattr(experiments, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):
         call(monkeypatch, *words)
     assert len(list(own_cache.rglob("*.pt"))) == 2
 
     capsys.readouterr()
-    monkeypatch.setattr(degradation, "evaluate", evaluate)
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
     call(monkeypatch, *words)
     assert runs.read(next(small.iterdir())).final == whole
     trained = [line for line in capsys.readouterr().out.splitlines() if "epoch 1/1" in line]
@@ -144,17 +148,20 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         learning_rates,
         lesions,
         loss_surface,
+        shortcuts,
+        stride,
     ],
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
     seeds = set()
-    fit = module.fit
+    caller = module if hasattr(module, "fit") else experiments  # `train_side_by_side`
+    fit = caller.fit
 
     def look(*arguments, seed, **options):
         seeds.add(seed)
         return fit(*arguments, seed=seed, **options)
 
-    monkeypatch.setattr(module, "fit", look)
+    monkeypatch.setattr(caller, "fit", look)
     module.run("quick", 7, data=(drawn[0][:200], drawn[1][:50]))
     assert seeds == {7}
 

@@ -19,12 +19,12 @@ def same_outputs_and_gradients(ours, theirs, x):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 @pytest.mark.parametrize("training", [True, False])
-def test_resnets_compute_what_torchvisions_do(name, training):
+def test_resnets_compute_what_torchvisions_do(depth, training):
     torch.manual_seed(0)
-    ours = getattr(models, name)(num_classes=7).train(training)
-    theirs = getattr(torchvision.models, name)(num_classes=7).train(training)
+    ours = models.imagenet_resnet(depth, num_classes=7).train(training)
+    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).train(training)
     same_outputs_and_gradients(ours, theirs, torch.randn(4, 3, 64, 65))
 
 
@@ -119,7 +119,7 @@ def test_a_depth_outside_the_family_names_the_neighbors(depth):
     ("options", "message"),
     [
         ({"stem": "stride3"}, "imagenet, stride1, stride2"),
-        ({"shortcut": "dense"}, "projection, identity, none"),
+        ({"shortcut": "dense"}, "projection, all-projections, identity, none"),
         ({"widths": (8, 16)}, "4 stages of blocks but 2 widths"),
     ],
 )

@@ -1,22 +1,29 @@
 """Residual networks for images, in the shape of `torchvision.models.resnet`.
 
 Module names are torchvision's, so that its weights load with `strict=True`. He et al. (2016a) is
-"Deep Residual Learning for Image Recognition", CVPR 2016.
+"Deep Residual Learning for Image Recognition", CVPR 2016; Zhang et al. (2019) is "Fixup
+Initialization: Residual Learning Without Normalization", ICLR 2019.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHORTCUTS = ("projection", "identity", "none")
+SHORTCUTS = ("projection", "all-projections", "identity", "none")
+STRIDE_ON = ("3x3", "1x1")
 STEMS = ("imagenet", "stride1", "stride2")
 
 
-def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
+def conv3x3(in_channels: int, channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """3×3 convolution that keeps the size at stride 1. No bias: batch normalization follows."""
-    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+
+
+def conv1x1(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
+    """1×1 convolution. No bias: batch normalization follows."""
+    return nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
 
 
 class PaddedIdentity(nn.Module):
@@ -52,24 +59,66 @@ def make_shortcut(
 ) -> nn.Module | None:
     """The module on the shortcut, or None for a plain network.
 
-    `kind` is "projection" (1×1 convolution and batch normalization where the shape changes:
-    option B), "identity" (zero padding where the shape changes: option A) or "none".
+    `kind` is one of He et al. (2016a), section 4.1: "identity" (zero padding where the shape
+    changes: option A), "projection" (1×1 convolution and batch normalization where the shape
+    changes: B), "all-projections" (these in every block: C); or "none".
     """
     if kind == "none":
         return None
     if kind not in SHORTCUTS:
         raise ValueError(f"there is no shortcut {kind!r}: choose one of {', '.join(SHORTCUTS)}")
-    if stride == 1 and in_channels == channels:
+    if stride == 1 and in_channels == channels and kind != "all-projections":
         return nn.Identity()
     if kind == "identity":
         return PaddedIdentity(in_channels, channels, stride)
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
-        normalization(channels, batch_norm),
+        conv1x1(in_channels, channels, stride), normalization(channels, batch_norm)
     )
 
 
-class BasicBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """relu(residual(x) + shortcut(x)): what the blocks below have in common.
+
+    (N, in_channels, H, W) to (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉), where out_channels is
+    `expansion` × `channels`. A block computes `residual`; its last convolution and normalization
+    are `last_layers`. `downsample` is the shortcut, None in a plain network.
+
+    Raises:
+        ValueError: in `forward`, the shapes of the two terms differ.
+    """
+
+    expansion = 1
+    downsample: nn.Module | None
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, channels * self.expansion
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.residual(x)
+        if self.downsample is not None:
+            shortcut = self.downsample(x)
+            if shortcut.shape != out.shape:
+                raise ValueError(
+                    f"the layers give {tuple(out.shape)} and the shortcut gives "
+                    f"{tuple(shortcut.shape)}, which do not add: build the block with "
+                    'shortcut="projection" or "identity", and the same stride for both'
+                )
+            out = out + shortcut
+        return F.relu(out)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What the layers compute, before the shortcut is added."""
+        raise NotImplementedError
+
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Module]:
+        """The convolution and the normalization whose output is added to the shortcut."""
+        raise NotImplementedError
+
+
+class BasicBlock(ResidualBlock):
     """Two 3×3 convolutions and a shortcut: He et al. (2016a), figure 5, left.
 
     (N, in_channels, H, W) to (N, channels, ⌈H/stride⌉, ⌈W/stride⌉). `shortcut="none"` leaves the
@@ -84,23 +133,127 @@ class BasicBlock(nn.Module):
         shortcut: str = "projection",
         batch_norm: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, channels, stride)
         self.conv1 = conv3x3(in_channels, channels, stride)
         self.bn1 = normalization(channels, batch_norm)
         self.conv2 = conv3x3(channels, channels)
         self.bn2 = normalization(channels, batch_norm)
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride, batch_norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.residual(x)
-        if self.downsample is not None:
-            out = out + self.downsample(x)
-        return F.relu(out)
-
     def residual(self, x: Tensor) -> Tensor:
-        """What the layers compute, before the shortcut is added."""
         out = F.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(out))
+
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Module]:
+        return self.conv2, self.bn2
+
+
+class Bottleneck(ResidualBlock):
+    """1×1 down, 3×3, 1×1 up, and a shortcut: He et al. (2016a), figure 5, right.
+
+    (N, in_channels, H, W) to (N, 4 × channels, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    Args:
+        channels: of the 3×3 convolution; the block's output has four times as many.
+        stride_on: which convolution has the stride, "1x1" (the first, as in the paper) or "3x3"
+            (as in torchvision, known as ResNet v1.5).
+        groups: of the 3×3 convolution. More than one is ResNeXt (Xie et al., 2017).
+        base_width: channels of each group where `channels` is 64; scales the 3×3 convolution.
+
+    Raises:
+        ValueError: no such `stride_on`, or a width that comes to no channel.
+    """
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        shortcut: str = "projection",
+        batch_norm: bool = True,
+        *,
+        stride_on: str = "3x3",
+        groups: int = 1,
+        base_width: int = 64,
+    ) -> None:
+        super().__init__(in_channels, channels, stride)
+        if stride_on not in STRIDE_ON:
+            raise ValueError(
+                f"the stride cannot be on {stride_on!r}: choose one of {', '.join(STRIDE_ON)}"
+            )
+        width = channels * base_width // 64 * groups
+        if width == 0:
+            raise ValueError(
+                f"{channels} channels at base width {base_width} leave no channel for a group: "
+                f"choose a base_width of at least {-(-64 // channels)}"
+            )
+        first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
+        self.conv1 = conv1x1(in_channels, width, first)
+        self.bn1 = normalization(width, batch_norm)
+        self.conv2 = conv3x3(width, width, second, groups)
+        self.bn2 = normalization(width, batch_norm)
+        self.conv3 = conv1x1(width, self.out_channels)
+        self.bn3 = normalization(self.out_channels, batch_norm)
+        self.downsample = make_shortcut(
+            shortcut, in_channels, self.out_channels, stride, batch_norm
+        )
+
+    def residual(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return self.bn3(self.conv3(out))
+
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Module]:
+        return self.conv3, self.bn3
+
+
+class Shift(nn.Module):
+    """Adds one number, learned, zero at the start. Any shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+class FixupBlock(ResidualBlock):
+    """A basic block without normalization: Zhang et al. (2019), figure 1, right.
+
+    Four shifts and one factor, single numbers, stand in for what normalization learned. Shapes are
+    `BasicBlock`'s. `fixup_resnet` gives the weights their start.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        shortcut: str = "projection",
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__(in_channels, channels, stride)
+        if batch_norm:
+            raise ValueError("a Fixup block has no normalization: pass batch_norm=False")
+        self.shift1a, self.conv1 = Shift(), conv3x3(in_channels, channels, stride)
+        self.shift1b = Shift()
+        self.shift2a, self.conv2 = Shift(), conv3x3(channels, channels)
+        self.factor = nn.Parameter(torch.ones(1))
+        self.shift2b = Shift()
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, batch_norm)
+
+    def residual(self, x: Tensor) -> Tensor:
+        out = F.relu(self.shift1b(self.conv1(self.shift1a(x))))
+        return self.shift2b(self.factor * self.conv2(self.shift2a(out)))
+
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Module]:
+        return self.conv2, self.shift2b
 
 
 class PreActivationBlock(nn.Module):
@@ -127,11 +280,12 @@ class PreActivationBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, stages of basic blocks, global average pooling, one linear layer.
+    """Stem, stages of blocks, global average pooling, one linear layer.
 
     Args:
         blocks: how many blocks each stage has.
-        widths: how many channels each stage has; stages after the first start with stride 2.
+        block: `BasicBlock`, `Bottleneck`, `FixupBlock`, or `functools.partial` of one.
+        widths: the blocks' `channels` in each stage; stages after the first start with stride 2.
         in_channels: channels of the input images.
         num_classes: how many outputs.
         stem: "imagenet" (7×7 stride 2, then 3×3 max pooling stride 2), or for small images
@@ -149,6 +303,7 @@ class ResNet(nn.Module):
         self,
         blocks: Sequence[int],
         *,
+        block: Callable[..., ResidualBlock] = BasicBlock,
         widths: Sequence[int] = (64, 128, 256, 512),
         in_channels: int = 3,
         num_classes: int = 1000,
@@ -166,10 +321,10 @@ class ResNet(nn.Module):
         self.stages = []
         for number, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
             stage = nn.Sequential()
-            for block in range(count):
-                stride = 2 if number > 1 and block == 0 else 1
-                stage.append(BasicBlock(channels, width, stride, shortcut, batch_norm))
-                channels = width
+            for position in range(count):
+                stride = 2 if number > 1 and position == 0 else 1
+                stage.append(block(channels, width, stride, shortcut, batch_norm))
+                channels = stage[-1].out_channels
             self.add_module(f"layer{number}", stage)
             self.stages.append(f"layer{number}")
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -181,8 +336,9 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for module in self.modules():
-            if isinstance(module, BasicBlock) and zero_init_residual:
-                last = module.bn2 if isinstance(module.bn2, nn.BatchNorm2d) else module.conv2
+            if isinstance(module, ResidualBlock) and zero_init_residual:
+                conv, norm = module.last_layers
+                last = norm if isinstance(norm, nn.BatchNorm2d) else conv
                 nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,7 +355,7 @@ class ResNet(nn.Module):
                 f"this network takes images of shape (N, {channels}, H, W), not "
                 f"{tuple(x.shape)}: convert the images, or build it with in_channels=…"
             )
-        if self.training and len(x) == 1:
+        if self.training and len(x) == 1 and isinstance(self.bn1, nn.BatchNorm2d):
             raise ValueError(
                 "batch normalization cannot learn from a batch of one image: use a larger "
                 "batch, or call model.eval() to predict"
@@ -215,14 +371,37 @@ def _stem(stem: str, in_channels: int, channels: int) -> tuple[nn.Conv2d, nn.Mod
     raise ValueError(f"there is no stem {stem!r}: choose one of {', '.join(STEMS)}")
 
 
+# He et al. (2016a), table 1: the block, and how many of it each stage has.
+IMAGENET = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+def imagenet_resnet(depth: int, **options) -> ResNet:
+    """The family for large images: He et al. (2016a), table 1. The options are `ResNet`'s.
+
+    Loads torchvision's weights. Depths 50 and more have the stride on the 3×3 convolution, as
+    there; for the paper's, pass `block=partial(Bottleneck, stride_on="1x1")`.
+
+    Raises:
+        ValueError: no member of the family has this depth.
+    """
+    if depth not in IMAGENET:
+        raise ValueError(
+            f"no member of this family has depth {depth}: choose one of "
+            f"{', '.join(map(str, IMAGENET))}, or give ResNet the blocks of each stage"
+        )
+    block, blocks = IMAGENET[depth]
+    return ResNet(blocks, **{"block": block} | options)
+
+
 def resnet18(**options) -> ResNet:
-    """ResNet-18; the options are `ResNet`'s. Loads torchvision's `resnet18` weights."""
-    return ResNet((2, 2, 2, 2), **options)
-
-
-def resnet34(**options) -> ResNet:
-    """ResNet-34; the options are `ResNet`'s. Loads torchvision's `resnet34` weights."""
-    return ResNet((3, 4, 6, 3), **options)
+    """ResNet-18, for short; the options are `ResNet`'s."""
+    return imagenet_resnet(18, **options)
 
 
 def cifar_resnet(depth: int, **options) -> ResNet:
@@ -242,3 +421,27 @@ def cifar_resnet(depth: int, **options) -> ResNet:
         )
     options = {"stem": "stride1", "shortcut": "identity"} | options
     return ResNet((n, n, n), widths=(16, 32, 64), **options)
+
+
+def fixup_resnet(depth: int, **options) -> ResNet:
+    """`cifar_resnet` without normalization, initialized as in Zhang et al. (2019), section 3.
+
+    Each block starts as its shortcut, with the last convolution at zero and the first scaled down
+    by √(number of blocks); the linear layer starts at zero. The paper also gives the shifts and
+    factors a tenth of the learning rate, which is the trainer's to do.
+
+    Raises:
+        ValueError: `depth` is not 6n+2.
+    """
+    net = cifar_resnet(
+        depth, block=FixupBlock, batch_norm=False, zero_init_residual=True, **options
+    )
+    net.bn1 = Shift()
+    net.avgpool = nn.Sequential(net.avgpool, Shift())
+    blocks = [module for module in net.modules() if isinstance(module, FixupBlock)]
+    with torch.no_grad():
+        for block in blocks:
+            block.conv1.weight /= len(blocks) ** 0.5
+        nn.init.zeros_(net.fc.weight)
+        nn.init.zeros_(net.fc.bias)
+    return net

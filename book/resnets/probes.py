@@ -1,15 +1,18 @@
 """What is measured on a network from outside."""
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnets.models import BasicBlock
+from resnets.models import ResidualBlock
 
 
 def parameters(model: nn.Module) -> int:
@@ -27,9 +30,43 @@ def multiply_adds(model: nn.Module, *shape: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def blocks(model: nn.Module) -> dict[str, BasicBlock]:
+class Memory(TorchDispatchMode):
+    """Within this context, counts the bytes of the tensors that were made in it and still exist.
+
+    `alive` is their present sum, `peak` its maximum so far. Counted from the tensors themselves,
+    so it is the same on every machine; what an operation needs while it runs is left out. Works
+    on the device "meta" too, where tensors have a size but no content.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.peak = 0
+        self._known = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = [leaf.untyped_storage() for leaf in _tensors((args, kwargs))]
+        result = func(*args, **(kwargs or {}))
+        for leaf in _tensors(result):
+            storage = leaf.untyped_storage()
+            if storage in self._known or any(storage is other for other in given):
+                continue
+            self._known.add(storage)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self._free, storage.nbytes())
+        return result
+
+    def _free(self, count: int) -> None:
+        self.alive -= count
+
+
+def _tensors(tree) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def blocks(model: nn.Module) -> dict[str, ResidualBlock]:
     """The blocks of a plain or residual network by name, from the input to the output."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, BasicBlock)}
+    return {name: m for name, m in model.named_modules() if isinstance(m, ResidualBlock)}
 
 
 def gradient_norms(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, float]:
@@ -64,15 +101,14 @@ def deleted(model: nn.Module, *names: str) -> Iterator[None]:
         ValueError: no such block, or a block of a plain network that changes the shape.
     """
 
-    def forward(block: BasicBlock) -> Callable[[Tensor], Tensor]:
+    def forward(block: ResidualBlock) -> Callable[[Tensor], Tensor]:
         if block.downsample is None:
             return lambda x: x
         return lambda x: F.relu(block.downsample(x))
 
     chosen = _chosen(model, names)
     for name, block in chosen.items():
-        convolution = block.conv1
-        same = convolution.stride == (1, 1) and convolution.in_channels == convolution.out_channels
+        same = block.stride == 1 and block.in_channels == block.out_channels
         if block.downsample is None and not same:
             raise ValueError(
                 f"{name} of this plain network changes the shape, so nothing can stand in for it: "
@@ -95,7 +131,7 @@ def swapped(model: nn.Module, *pairs: tuple[str, str]) -> Iterator[None]:
     for first, second in pairs:
         one, two = chosen[first], chosen[second]
         shapes = [[tuple(p.shape) for p in block.parameters()] for block in (one, two)]
-        if shapes[0] != shapes[1] or one.conv1.stride != two.conv1.stride:
+        if shapes[0] != shapes[1] or one.stride != two.stride:
             raise ValueError(
                 f"{first} and {second} have different shapes: swap blocks within a stage, and "
                 "none that changes the shape"
@@ -116,7 +152,7 @@ def only_path(model: nn.Module, *names: str) -> Iterator[None]:
         ValueError: no such block, or a network without shortcuts.
     """
 
-    def forward(block: BasicBlock, through_layers: bool) -> Callable[[Tensor], Tensor]:
+    def forward(block: ResidualBlock, through_layers: bool) -> Callable[[Tensor], Tensor]:
         def call(x: Tensor) -> Tensor:
             layers, shortcut = block.residual(x), block.downsample(x)
             if through_layers:
@@ -133,7 +169,43 @@ def only_path(model: nn.Module, *names: str) -> Iterator[None]:
         yield
 
 
-def _chosen(model: nn.Module, names) -> dict[str, BasicBlock]:
+@contextmanager
+def stochastic_depth(model: nn.Module, survival: float) -> Iterator[None]:
+    """Within this context training deletes blocks at random: Huang et al. (2016), section 3.
+
+    In each training step the layers of block l of L take part with probability
+    p_l = 1 − l/L (1 − `survival`), so the last block's is `survival`; else only its shortcut is
+    left, and its layers cost nothing. In evaluation mode all take part, weighted by p_l. The draws
+    come from torch's global generator on the CPU.
+
+    Raises:
+        ValueError: `survival` is not in (0, 1], or a network without shortcuts.
+    """
+    if not 0 < survival <= 1:
+        raise ValueError(f"a probability of survival lies in (0, 1], and {survival} does not")
+    found = blocks(model)
+
+    def forward(block: ResidualBlock, kept: float) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            shortcut = block.downsample(x)
+            if not block.training:
+                return F.relu(kept * block.residual(x) + shortcut)
+            if torch.rand(()) < kept:
+                return F.relu(block.residual(x) + shortcut)
+            return F.relu(shortcut)
+
+        return call
+
+    forwards = {}
+    for number, (name, block) in enumerate(found.items(), start=1):
+        if block.downsample is None:
+            raise ValueError(f"{name} has no shortcut: without its layers nothing would be left")
+        forwards[block] = forward(block, 1 - number / len(found) * (1 - survival))
+    with _replaced(forwards):
+        yield
+
+
+def _chosen(model: nn.Module, names) -> dict[str, ResidualBlock]:
     found = blocks(model)
     for name in names:
         if name not in found:

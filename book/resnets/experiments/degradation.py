@@ -8,13 +8,15 @@ learning rates, 0.05 has the lowest mean loss for both deep networks at `quick` 
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from resnets.data import ImageSet, fashion_mnist
-from resnets.device import best_device, check_scale, seed_everything
+from resnets.device import best_device, check_scale
+from resnets.experiments import train_side_by_side
 from resnets.models import ResNet, cifar_resnet
 from resnets.runs import Run, new_run
-from resnets.training import Recipe, evaluate, fit
+from resnets.training import Recipe
 
 NETWORKS = ("plain-20", "plain-56", "ResNet-20", "ResNet-56")
 
@@ -46,27 +48,13 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train the four networks; `final` has their errors in evaluation mode, last epoch.
-
-    `train_loss` is the mean over the last epoch's batches; `train_error` and `test_error` are
-    measured afterwards, on all training images used and on all test images.
-    """
+    """Train the four networks; `final` has their errors, last epoch (`train_side_by_side`)."""
     config, device = CONFIGS[check_scale(scale)], best_device()
     train, test = (part.to(device) for part in data or fashion_mnist())
-    train = train[: config.images]
-    history, final = {}, {}
-    for name in NETWORKS:
-        seed_everything(seed)
-        model = network(name, config.stem)
-        checkpoint = checkpoints and checkpoints / f"{name}.pt"
-        history[name] = fit(
-            model, train, config.recipe, seed=seed, checkpoint=checkpoint, label=f"{name:9}"
-        )
-        final[name] = {
-            "train_loss": history[name][-1]["train_loss"],
-            "train_error": 1 - evaluate(model, train)[1],
-            "test_error": 1 - evaluate(model, test)[1],
-        }
+    networks = {name: partial(network, name, config.stem) for name in NETWORKS}
+    _, history, final = train_side_by_side(
+        networks, train[: config.images], test, config.recipe, seed, checkpoints
+    )
     return new_run(
         name="degradation",
         scale=scale,

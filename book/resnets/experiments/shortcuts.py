@@ -1,0 +1,65 @@
+"""The shortcut options A, B and C, trained side by side in a network with ResNet-34's blocks.
+
+After He et al. (2016a), section 4.1 and table 3. Up to `hour` the network has a quarter of
+ResNet-34's channels. The learning rate is that of `degradation`; it was not tuned here.
+
+    python -m resnets run shortcuts --scale hour --seed 0
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from resnets.data import ImageSet, fashion_mnist
+from resnets.device import best_device, check_scale
+from resnets.experiments import train_side_by_side
+from resnets.models import imagenet_resnet
+from resnets.runs import Run, new_run
+from resnets.training import Recipe
+
+OPTIONS = {"A": "identity", "B": "projection", "C": "all-projections"}
+
+
+@dataclass(frozen=True)
+class Config:
+    images: int
+    widths: tuple[int, ...]
+    stem: str
+    recipe: Recipe
+
+
+QUARTER, WHOLE = (16, 32, 64, 128), (64, 128, 256, 512)
+CONFIGS = {
+    "quick": Config(5_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
+    "hour": Config(20_000, QUARTER, "stride2", Recipe(epochs=5, lr=0.05)),
+    "full": Config(60_000, WHOLE, "stride1", Recipe(epochs=10, lr=0.05)),
+}
+
+
+def run(
+    scale: str,
+    seed: int,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """Train the three networks; `final` has their errors, last epoch (`train_side_by_side`)."""
+    config, device = CONFIGS[check_scale(scale)], best_device()
+    train, test = (part.to(device) for part in data or fashion_mnist())
+    options = {"widths": config.widths, "stem": config.stem, "in_channels": 1, "num_classes": 10}
+    networks = {
+        name: partial(imagenet_resnet, 34, shortcut=kind, **options)
+        for name, kind in OPTIONS.items()
+    }
+    _, history, final = train_side_by_side(
+        networks, train[: config.images], test, config.recipe, seed, checkpoints
+    )
+    return new_run(
+        name="shortcuts",
+        scale=scale,
+        seed=seed,
+        config=asdict(config),
+        data=train.source,
+        history=history,
+        final=final,
+        device=device,
+    )
