@@ -19,7 +19,10 @@ from resnets.experiments import (
     lesions,
     loss_surface,
     shortcuts,
+    stochastic_depth,
     stride,
+    thousand_layers,
+    without_batch_norm,
 )
 from resnets.models import cifar_resnet
 from resnets.probes import blocks
@@ -40,9 +43,23 @@ def small(monkeypatch, drawn, tmp_path):
             "path_images": 2,
         },
         shortcuts: {"widths": (4, 4, 8, 8)},
+        stochastic_depth: {"network": "ResNet-14", "looked_at": 20, "several": (1, 2), "draws": 1},
+        thousand_layers: {"networks": ("ResNet-14",)},
+        without_batch_norm: {"depths": (8,), "rates": (0.1, 1e9)},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
-    for module in (degradation, fashion, gradient_norms, growth, lesions, loss_surface, shortcuts):
+    for module in (
+        degradation,
+        fashion,
+        gradient_norms,
+        growth,
+        lesions,
+        loss_surface,
+        shortcuts,
+        stochastic_depth,
+        thousand_layers,
+        without_batch_norm,
+    ):
         configs = {}
         for scale, config in module.CONFIGS.items():
             recipe = replace(config.recipe, epochs=1)
@@ -149,7 +166,10 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         lesions,
         loss_surface,
         shortcuts,
+        stochastic_depth,
         stride,
+        thousand_layers,
+        without_batch_norm,
     ],
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
@@ -330,6 +350,25 @@ def test_growth_keeps_the_accuracy_at_insertion_for_zero_blocks_alone(small, dra
     zero = rows["8 → 20, zero residual"]
     assert zero["after"] == zero["before"]
     assert len(rows) == 3
+
+
+def test_without_batch_norm_records_what_diverged_and_goes_on(small, drawn):
+    run = without_batch_norm.run("quick", 0, data=(drawn[0][:200], None))
+    names = without_batch_norm.networks(8, "stride2")
+    assert len(names) == 6
+    diverged = [row["network"] for row in run.measured["diverged"]]
+    assert diverged and all(name.endswith("at 1e+09") for name in diverged)
+    assert set(run.final) | set(diverged) == {
+        f"{n} at {r}" for n in names for r in ("0.1", "1e+09")
+    }
+    assert set(run.history) == set(run.final)
+
+
+def test_stochastic_depth_trains_one_network_whole_and_deletes_the_same_blocks(small, drawn):
+    run = stochastic_depth.run("quick", 0, data=(drawn[0][:300], drawn[1][:50]))
+    assert set(run.final) == set(stochastic_depth.TRAININGS)
+    rows = runs.measured([run], "deleted").groupby("network").blocks.apply(list)
+    assert rows["whole"] == rows["stochastic depth"] == [1, 2]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,10 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 import torchvision
 from d2l import torch as d2l
 from torch import nn
 
-from resnets import models
+from resnets import models, probes
 
 
 def same_outputs_and_gradients(ours, theirs, x):
@@ -43,6 +45,89 @@ def test_basic_block_computes_what_torchvisions_does(in_channels, channels, stri
     same_outputs_and_gradients(ours, theirs, torch.randn(4, in_channels, 9, 8))
 
 
+@pytest.mark.parametrize(
+    ("in_channels", "channels", "stride"), [(32, 8, 1), (16, 8, 2), (16, 8, 1), (32, 8, 2)]
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"groups": 2, "base_width": 64}, {"groups": 4, "base_width": 16}]
+)
+def test_bottleneck_computes_what_torchvisions_does(in_channels, channels, stride, options):
+    torch.manual_seed(0)
+    ours = models.Bottleneck(in_channels, channels, stride, **options)
+    projection = None
+    if stride > 1 or in_channels != 4 * channels:
+        projection = nn.Sequential(
+            nn.Conv2d(in_channels, 4 * channels, 1, stride, bias=False),
+            nn.BatchNorm2d(4 * channels),
+        )
+    theirs = torchvision.models.resnet.Bottleneck(
+        in_channels, channels, stride, projection, **options
+    )
+    same_outputs_and_gradients(ours, theirs, torch.randn(4, in_channels, 9, 8))
+
+
+def test_resnext_computes_what_torchvisions_does():
+    torch.manual_seed(0)
+    block = partial(models.Bottleneck, groups=32, base_width=4)
+    ours = models.imagenet_resnet(50, num_classes=7, block=block).eval()
+    theirs = torchvision.models.resnext50_32x4d(num_classes=7).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    x = torch.randn(2, 3, 64, 65)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_stride_of_v1_is_on_the_first_convolution():
+    torch.manual_seed(0)
+    v1 = models.Bottleneck(16, 8, stride=2, stride_on="1x1").eval()
+    later = models.Bottleneck(16, 8, stride=2).eval()
+    later.load_state_dict(v1.state_dict(), strict=True)
+    x = torch.randn(2, 16, 9, 8)
+    assert v1(x).shape == later(x).shape == (2, 32, 5, 4)
+    # Halving the image first, and then a bottleneck without stride, is what v1 does.
+    small = models.Bottleneck(16, 8).eval()
+    small.load_state_dict(v1.state_dict(), strict=True)
+    torch.testing.assert_close(v1(x), small(x[:, :, ::2, ::2]))
+    assert not torch.allclose(v1(x), later(x))
+
+
+# He et al. (2016a), table 1, give 1.8, 3.6, 3.8, 7.6 and 11.3 billion for the stride on the 1×1.
+@pytest.mark.parametrize(
+    ("depth", "parameters", "v1", "later"),
+    [
+        (18, 11_689_512, 1.814, 1.814),
+        (34, 21_797_672, 3.664, 3.664),
+        (50, 25_557_032, 3.858, 4.089),
+        (101, 44_549_160, 7.570, 7.801),
+        (152, 60_192_808, 11.282, 11.514),
+    ],
+)
+def test_imagenet_family_has_its_parameters_multiply_adds_and_depth(depth, parameters, v1, later):
+    with torch.device("meta"):
+        net = models.imagenet_resnet(depth)
+        block = partial(models.Bottleneck, stride_on="1x1") if depth >= 50 else models.BasicBlock
+        papers = models.imagenet_resnet(depth, block=block)
+    assert probes.parameters(net) == probes.parameters(papers) == parameters
+    assert round(probes.multiply_adds(net, 3, 224, 224) / 1e9, 3) == later
+    assert round(probes.multiply_adds(papers, 3, 224, 224) / 1e9, 3) == v1
+    names = [n for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len([name for name in names if "downsample" not in name]) == depth
+
+
+@pytest.mark.parametrize("depth", [0, 26, 50.5])
+def test_a_depth_outside_the_imagenet_family_names_its_members(depth):
+    with pytest.raises(ValueError, match="choose one of 18, 34, 50, 101, 152"):
+        models.imagenet_resnet(depth)
+
+
+def test_option_c_has_a_projection_in_every_block():
+    net = models.cifar_resnet(20, shortcut="all-projections")
+    for block in probes.blocks(net).values():
+        assert isinstance(block.downsample[0], nn.Conv2d)
+    with_some = models.cifar_resnet(20, shortcut="projection")
+    kinds = [type(block.downsample) for block in probes.blocks(with_some).values()]
+    assert kinds.count(nn.Sequential) == 2 and kinds.count(nn.Identity) == 7
+
+
 def test_identity_block_computes_what_d2ls_does():
     torch.manual_seed(0)
     ours, theirs = models.BasicBlock(8, 8), d2l.Residual(8)
@@ -75,7 +160,14 @@ def test_padded_identity_keeps_every_second_pixel_and_adds_zero_channels():
 # He et al. (2016a), table 6, give these as 0.27, 0.46, 0.66, 0.85, 1.7 and 19.4 million.
 @pytest.mark.parametrize(
     ("depth", "count"),
-    [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
+    [
+        (20, 269_722),
+        (32, 464_154),
+        (44, 658_586),
+        (56, 853_018),
+        (110, 1_727_962),
+        (1202, 19_421_274),
+    ],
 )
 def test_cifar_family_has_its_parameters_and_depth(depth, count):
     net = models.cifar_resnet(depth, num_classes=10)
@@ -96,6 +188,12 @@ def test_stems_give_the_stages_their_sizes(stem, sizes):
         stage.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:])))
     net(torch.randn(2, 1, 28, 28))
     assert seen == [(c, s, s) for c, s in zip((16, 32, 64), sizes, strict=True)]
+
+
+def test_zero_init_residual_starts_a_bottleneck_as_its_shortcut():
+    net = models.imagenet_resnet(50, widths=(4, 4, 4, 4), zero_init_residual=True)
+    x = torch.rand(2, 16, 8, 8)
+    assert torch.equal(net.layer1[1:](x), x)
 
 
 def test_zero_init_residual_starts_every_block_as_its_shortcut():
@@ -170,3 +268,59 @@ def test_without_batch_normalization_zero_init_starts_at_the_shortcut():
     assert torch.equal(net.layer1(x), x)
     net.layer1(x).square().sum().backward()
     assert net.layer1[0].conv2.weight.grad.abs().max() > 0  # it can learn
+
+
+def test_terms_that_do_not_add_say_what_would():
+    block = models.Bottleneck(16, 8, stride=2)
+    block.downsample = nn.Identity()
+    with pytest.raises(ValueError, match=r'do not add.*shortcut="projection"'):
+        block(torch.rand(2, 16, 8, 8))
+    block.downsample = nn.Conv2d(16, 1, 1, stride=2)  # PyTorch would stretch the one channel
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\)"):
+        block(torch.rand(2, 16, 8, 8))
+
+
+def test_a_stride_elsewhere_and_a_group_without_channels_are_refused():
+    with pytest.raises(ValueError, match="choose one of 3x3, 1x1"):
+        models.Bottleneck(16, 8, stride_on="5x5")
+    with pytest.raises(ValueError, match="base_width of at least 8"):
+        models.Bottleneck(16, 8, groups=32, base_width=4)
+    models.Bottleneck(16, 8, groups=32, base_width=8)
+
+
+def test_a_fixup_network_starts_as_its_shortcuts_and_can_learn():
+    torch.manual_seed(0)
+    net = models.fixup_resnet(20, in_channels=1, num_classes=10)
+    assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    x = torch.rand(2, 16, 8, 8)
+    assert torch.equal(net.layer1(x), x)
+    assert not net(torch.rand(2, 1, 28, 28)).any()
+    usual = models.cifar_resnet(20, in_channels=1, num_classes=10, batch_norm=False)
+    shrunk = net.layer2[1].conv1.weight.std() / usual.layer2[1].conv1.weight.std()
+    torch.testing.assert_close(shrunk.item(), 9**-0.5, rtol=0.05, atol=0)
+    net.fc.weight.data.normal_()
+    net(torch.rand(2, 1, 28, 28)).square().sum().backward()
+    for block in probes.blocks(net).values():
+        assert block.conv2.weight.grad.any()
+
+
+def test_a_fixup_block_is_the_basic_block_with_shifts_and_a_factor():
+    torch.manual_seed(0)
+    block = models.FixupBlock(8, 8)
+    basic = models.BasicBlock(8, 8, batch_norm=False)
+    basic.load_state_dict(block.state_dict(), strict=False)
+    x = torch.randn(2, 8, 5, 5)
+    torch.testing.assert_close(block(x), basic(x))
+    with torch.no_grad():
+        for number, shift in enumerate(m for m in block.modules() if isinstance(m, models.Shift)):
+            shift.bias += 0.1 * number + 0.1
+        block.factor *= 3
+    inner = torch.relu(block.conv1(x + 0.1) + 0.2) + 0.3
+    torch.testing.assert_close(block(x), torch.relu(3 * block.conv2(inner) + 0.4 + x))
+    with pytest.raises(ValueError, match="batch_norm=False"):
+        models.FixupBlock(8, 8, batch_norm=True)
+
+
+def test_without_batch_normalization_one_image_is_a_batch():
+    net = models.fixup_resnet(8, in_channels=1, num_classes=10)
+    assert net(torch.rand(1, 1, 28, 28)).shape == (1, 10)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from resnets import probes
-from resnets.models import BasicBlock, cifar_resnet
+from resnets.models import BasicBlock, cifar_resnet, imagenet_resnet
 
 
 def network(shortcut="identity", depth=8):
@@ -166,3 +166,112 @@ def test_moved_weights_come_back_bit_for_bit():
         torch.testing.assert_close(net.fc.weight, before["fc.weight"] + 0.3)
         raise KeyError
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
+def test_memory_counts_what_exists_and_the_most_there_was():
+    with probes.Memory() as memory:
+        x = torch.zeros(1000)
+        y = x.view(10, 100).add(1)  # a view is no new memory
+        assert memory.alive == 8000
+        y.add_(1)
+        assert memory.alive == 8000
+        del y
+        assert memory.alive == 4000 and memory.peak == 8000
+        del x
+    assert memory.alive == 0
+
+
+def test_memory_leaves_out_what_existed_before():
+    weight = torch.zeros(50, 50, requires_grad=True)
+    weight.grad = torch.zeros(50, 50)
+    with probes.Memory() as memory:
+        weight.view(2500).detach()
+        assert memory.alive == 0
+        out = (weight * 2).sum()
+        assert memory.alive == 4  # the product is not kept: its factor is a constant
+        out.backward()
+        del out
+    assert memory.alive == 0 and memory.peak >= 2500 * 4
+    assert weight.grad.eq(2).all()
+
+
+def test_memory_is_the_same_without_numbers():
+    counts = []
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            net, x = cifar_resnet(8, in_channels=1, num_classes=10), torch.zeros(4, 1, 12, 12)
+        with probes.Memory() as memory:
+            loss = net(x).sum()
+            after_forward = memory.alive
+            loss.backward()
+        counts.append((after_forward, memory.peak))
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 4 * 16 * 12 * 12 * 4 * 7  # at least the stem's and a stage's outputs
+
+
+def test_stochastic_depth_drops_by_its_probability_and_weighs_by_it_afterwards():
+    torch.manual_seed(0)
+    net = cifar_resnet(20, in_channels=1, num_classes=10)
+    blocks = list(probes.blocks(net).values())
+    counts = dict.fromkeys(blocks, 0)
+
+    def count(block):
+        residual = block.residual
+
+        def counted(x):
+            counts[block] += 1
+            return residual(x)
+
+        return counted
+
+    for block in blocks:
+        block.residual = count(block)
+    x, steps = torch.rand(2, 1, 8, 8), 400
+    with probes.stochastic_depth(net.train(), 0.4), torch.no_grad():
+        for _ in range(steps):
+            net(x)
+    for number, found in enumerate(counts.values(), start=1):
+        kept = 1 - number / 9 * 0.6
+        assert abs(found / steps - kept) < 4 * (kept * (1 - kept) / steps) ** 0.5 + 1e-9
+
+    block, z = blocks[-1].eval(), torch.rand(2, 64, 4, 4)
+    with probes.stochastic_depth(net.eval(), 0.4):
+        weighted = block(z)
+    torch.testing.assert_close(weighted, torch.relu(0.4 * block.residual(z) + z))
+    torch.testing.assert_close(block(z), torch.relu(block.residual(z) + z))
+
+
+def test_a_block_deleted_within_stochastic_depth_comes_back_weighted():
+    net = cifar_resnet(8, in_channels=1, num_classes=10).eval()
+    block, z = net.layer3[0], torch.rand(2, 32, 4, 4)
+    with probes.stochastic_depth(net, 0.5):
+        weighted = block(z)
+        with probes.deleted(net, "layer3.0"):
+            torch.testing.assert_close(block(z), torch.relu(block.downsample(z)))
+        assert torch.equal(block(z), weighted)
+    assert not torch.equal(block(z), weighted)
+
+
+@pytest.mark.parametrize("survival", [0, -0.1, 1.1])
+def test_an_impossible_survival_is_refused(survival):
+    with (
+        pytest.raises(ValueError, match=r"lies in \(0, 1\]"),
+        probes.stochastic_depth(cifar_resnet(8), survival),
+    ):
+        pass
+
+
+def test_a_plain_network_cannot_be_trained_with_stochastic_depth():
+    with (
+        pytest.raises(ValueError, match="has no shortcut"),
+        probes.stochastic_depth(cifar_resnet(8, shortcut="none"), 0.5),
+    ):
+        pass
+
+
+def test_bottlenecks_can_be_deleted():
+    net = imagenet_resnet(50, widths=(4, 4, 4, 4), in_channels=1).eval()
+    z = torch.rand(1, 16, 8, 8)
+    with probes.deleted(net, "layer1.1"):
+        assert torch.equal(net.layer1[1](z), z)
+    assert not torch.equal(net.layer1[1](z), z)

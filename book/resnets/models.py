@@ -315,6 +315,7 @@ class ResNet(nn.Module):
         super().__init__()
         if len(blocks) != len(widths):
             raise ValueError(f"{len(blocks)} stages of blocks but {len(widths)} widths")
+        self.in_channels = in_channels
         self.conv1, self.maxpool = _stem(stem, in_channels, widths[0])
         self.bn1 = normalization(widths[0], batch_norm)
         channels = widths[0]
@@ -349,10 +350,9 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
     def _check(self, x: Tensor) -> None:
-        channels = self.conv1.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
-                f"this network takes images of shape (N, {channels}, H, W), not "
+                f"this network takes images of shape (N, {self.in_channels}, H, W), not "
                 f"{tuple(x.shape)}: convert the images, or build it with in_channels=…"
             )
         if self.training and len(x) == 1 and isinstance(self.bn1, nn.BatchNorm2d):

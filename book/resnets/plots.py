@@ -79,6 +79,31 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
             )  # fmt: skip
 
 
+def draw_shortcuts(ax: Axes, stages: Sequence[Sequence[bool]]) -> None:
+    """The blocks of a network in a row, from left to right, each with its shortcut as an arc.
+
+    `stages` has for each stage, for each block, whether it changes the shape: those arcs are
+    dashed.
+    """
+    look = {"boxstyle": "round,pad=0.02,rounding_size=0.08", "fc": "white", "linewidth": 1.2}
+    position = 0.0
+    for number, stage in enumerate(stages):
+        start = position
+        for changes in stage:
+            height = 1.5 - 0.28 * number
+            ax.add_patch(FancyBboxPatch((position, -height / 2), 0.5, height, ec=GRAY, **look))
+            arc = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.7", "linewidth": 1.4}
+            arc |= {"color": ORANGE, "linestyle": (0, (3, 2))} if changes else {"color": BLUE}
+            ends = (position + 0.72, height / 2), (position - 0.22, height / 2)
+            ax.annotate("", *ends, arrowprops=arc | {"shrinkA": 0, "shrinkB": 0})
+            position += 1
+        middle = (start + position - 0.5) / 2
+        ax.text(middle, -1.1, f"stage {number + 1}", ha="center", va="center", color=GRAY)
+        position += 0.25
+    ax.set(xlim=(-0.5, position), ylim=(-1.4, 1.6))
+    ax.axis("off")
+
+
 def draw_classes(ax: Axes, title: str, nested: bool) -> None:
     """Four classes of functions, each larger than the one before, as regions around a target.
 

@@ -220,13 +220,16 @@ def _chosen(model: nn.Module, names) -> dict[str, ResidualBlock]:
 @contextmanager
 def _replaced(forwards: dict[nn.Module, Callable]) -> Iterator[None]:
     """Other forward functions for some modules, for as long as the context lasts."""
+    before = {module: module.__dict__.get("forward") for module in forwards}
     for module, forward in forwards.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module in forwards:
+        for module, forward in before.items():
             del module.forward
+            if forward is not None:  # an outer context's
+                module.forward = forward
 
 
 def filter_direction(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
