@@ -44,7 +44,7 @@ def small(monkeypatch, drawn, tmp_path):
         },
         shortcuts: {"widths": (4, 4, 8, 8)},
         stochastic_depth: {"network": "ResNet-14", "looked_at": 20, "several": (1, 2), "draws": 1},
-        thousand_layers: {"networks": ("ResNet-14",)},
+        thousand_layers: {"depths": (8,)},
         without_batch_norm: {"depths": (8,), "rates": (0.1, 1e9)},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
