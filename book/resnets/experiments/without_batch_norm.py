@@ -1,7 +1,8 @@
 """Plain and residual networks without batch normalization, and initializations in its place.
 
 Each network is trained at each of several learning rates, because the best ones differ. Training
-loss is compared: the question is whether the network can be trained.
+loss is compared: the question is whether the network can be trained. The rates were chosen in a
+trial with another seed; in batches of 128 none of the networks without normalization came far.
 
     python -m resnets run without_batch_norm --scale hour --seed 0
 """
@@ -29,11 +30,13 @@ class Config:
     recipe: Recipe
 
 
-RATES = (0.1, 0.03, 0.01, 0.003)
+RATES = (0.03, 0.01, 0.003)
+SHORT = Recipe(epochs=1, batch_size=32, weight_decay=1e-4)
+LONG = Recipe(epochs=6, batch_size=32, weight_decay=1e-4)
 CONFIGS = {
-    "quick": Config((20,), 2_560, "stride2", (0.03,), Recipe(epochs=1, weight_decay=1e-4)),
-    "hour": Config((20, 56), 2_560, "stride2", RATES, Recipe(epochs=5, weight_decay=1e-4)),
-    "full": Config((20, 56, 110), 60_000, "stride1", RATES, Recipe(epochs=5, weight_decay=1e-4)),
+    "quick": Config((20,), 2_560, "stride2", RATES[:1], SHORT),
+    "hour": Config((20, 56), 2_560, "stride2", RATES, LONG),
+    "full": Config((20, 56, 110), 60_000, "stride1", RATES, LONG),
 }
 
 
