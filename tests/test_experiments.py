@@ -2,12 +2,13 @@ import importlib
 import pkgutil
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from resnets import __main__, data, experiments, runs
+from resnets import __main__, data, experiments, probes, runs
 from resnets.device import SCALES
 from resnets.experiments import (
     degradation,
@@ -350,6 +351,33 @@ def test_growth_keeps_the_accuracy_at_insertion_for_zero_blocks_alone(small, dra
     zero = rows["8 → 20, zero residual"]
     assert zero["after"] == zero["before"]
     assert len(rows) == 3
+
+
+def test_networks_trained_side_by_side_start_alike_and_are_judged_on_both_sets(small, drawn):
+    train, test = drawn[0][:160], drawn[1][:50]
+    build = partial(cifar_resnet, 8, in_channels=1, num_classes=10, stem="stride2")
+    models, history, final = experiments.train_side_by_side(
+        {"one": build, "two": build}, train, test, Recipe(epochs=1, lr=0.05), 3, None
+    )
+    assert history["one"][0]["train_loss"] == history["two"][0]["train_loss"]
+    assert final["one"] == final["two"]
+    assert final["one"]["train_error"] == 1 - evaluate(models["one"], train)[1]
+    assert final["one"]["test_error"] == 1 - evaluate(models["one"], test)[1]
+
+
+def test_stochastic_depth_is_judged_with_every_block_weighted(small, drawn, monkeypatch):
+    seen = {}
+
+    def look(model, images):
+        block = probes.blocks(model.eval())["layer3.1"]
+        z = torch.rand(1, 64, 3, 3)
+        plain = torch.relu(block.residual(z) + z)
+        seen.setdefault(len(images), []).append(torch.equal(block(z), plain))
+        return 0.0, 0.0
+
+    monkeypatch.setattr(stochastic_depth, "evaluate", look)
+    stochastic_depth.run("quick", 0, data=(drawn[0][:300], drawn[1][:50]))
+    assert seen[160] == seen[50] == [True, False]
 
 
 def test_without_batch_norm_records_what_diverged_and_goes_on(small, drawn):

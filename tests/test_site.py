@@ -16,6 +16,7 @@ PAGES = (
     "01_function_classes",
     "02_residual_blocks",
     "03_resnet18_fashion_mnist",
+    "04_bottlenecks",
     "05_gradient_flow",
     "reference/claims",
     "reference/bibliography",
