@@ -30,7 +30,7 @@ class Config:
 
 QUARTER, WHOLE = (16, 32, 64, 128), (64, 128, 256, 512)
 CONFIGS = {
-    "quick": Config(5_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
+    "quick": Config(3_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
     "hour": Config(20_000, QUARTER, "stride2", Recipe(epochs=5, lr=0.05)),
     "full": Config(60_000, WHOLE, "stride1", Recipe(epochs=10, lr=0.05)),
 }

@@ -34,7 +34,7 @@ SHORT = Recipe(epochs=2, batch_size=32, lr=0.05, weight_decay=1e-4)
 HOUR = Recipe(epochs=10, batch_size=64, lr=0.05, weight_decay=1e-4)
 FULL = Recipe(epochs=10, lr=0.05, weight_decay=1e-4)
 CONFIGS = {
-    "quick": Config((1202,), BOTH[1:], 480, 200, "imagenet", SHORT),
+    "quick": Config((1202,), BOTH[1:], 384, 200, "imagenet", SHORT),
     "hour": Config((110, 1202), BOTH, 1_280, 2_000, "imagenet", HOUR),
     "full": Config((110, 1202), BOTH, 60_000, 10_000, "stride2", FULL),
 }
