@@ -23,6 +23,7 @@ OPTIONS = {"A": "identity", "B": "projection", "C": "all-projections"}
 @dataclass(frozen=True)
 class Config:
     images: int
+    test_images: int
     widths: tuple[int, ...]
     stem: str
     recipe: Recipe
@@ -30,9 +31,9 @@ class Config:
 
 QUARTER, WHOLE = (16, 32, 64, 128), (64, 128, 256, 512)
 CONFIGS = {
-    "quick": Config(3_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
-    "hour": Config(20_000, QUARTER, "stride2", Recipe(epochs=5, lr=0.05)),
-    "full": Config(60_000, WHOLE, "stride1", Recipe(epochs=10, lr=0.05)),
+    "quick": Config(3_000, 2_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
+    "hour": Config(20_000, 10_000, QUARTER, "stride2", Recipe(epochs=5, lr=0.05)),
+    "full": Config(60_000, 10_000, WHOLE, "stride1", Recipe(epochs=10, lr=0.05)),
 }
 
 
@@ -51,7 +52,12 @@ def run(
         for name, kind in OPTIONS.items()
     }
     _, history, final = train_side_by_side(
-        networks, train[: config.images], test, config.recipe, seed, checkpoints
+        networks,
+        train[: config.images],
+        test[: config.test_images],
+        config.recipe,
+        seed,
+        checkpoints,
     )
     return new_run(
         name="shortcuts",

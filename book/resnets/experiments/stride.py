@@ -37,7 +37,12 @@ def run(
         for name, stride_on in VERSIONS.items()
     }
     _, history, final = train_side_by_side(
-        networks, train[: config.images], test, config.recipe, seed, checkpoints
+        networks,
+        train[: config.images],
+        test[: config.test_images],
+        config.recipe,
+        seed,
+        checkpoints,
     )
     return new_run(
         name="stride",
