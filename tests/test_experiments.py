@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from resnets import __main__, data, experiments, probes, runs
+from resnets import __main__, data, experiments, runs
 from resnets.device import SCALES
 from resnets.experiments import (
     degradation,
@@ -25,7 +26,7 @@ from resnets.experiments import (
     thousand_layers,
     without_batch_norm,
 )
-from resnets.models import cifar_resnet
+from resnets.models import PaddedIdentity, cifar_resnet
 from resnets.probes import blocks
 from resnets.training import Recipe, evaluate, fit
 
@@ -369,7 +370,7 @@ def test_stochastic_depth_is_judged_with_every_block_weighted(small, drawn, monk
     seen = {}
 
     def look(model, images):
-        block = probes.blocks(model.eval())["layer3.1"]
+        block = blocks(model.eval())["layer3.1"]
         z = torch.rand(1, 64, 3, 3)
         plain = torch.relu(block.residual(z) + z)
         seen.setdefault(len(images), []).append(torch.equal(block(z), plain))
@@ -378,6 +379,47 @@ def test_stochastic_depth_is_judged_with_every_block_weighted(small, drawn, monk
     monkeypatch.setattr(stochastic_depth, "evaluate", look)
     stochastic_depth.run("quick", 0, data=(drawn[0][:300], drawn[1][:50]))
     assert seen[160] == seen[50] == [True, False]
+
+
+@pytest.fixture
+def built(small, drawn, monkeypatch):
+    """The networks that an experiment of chapter 4 trains, by name, not trained."""
+
+    def build(module, scale):
+        networks = {}
+
+        def look(builds, *_):
+            networks.update({name: build() for name, build in builds.items()})
+            return networks, {"one": [{"seconds": 1.0}]}, {}
+
+        monkeypatch.setattr(module, "train_side_by_side", look)
+        module.run(scale, 0, data=(drawn[0][:200], drawn[1][:50]))
+        return {name: list(blocks(net).values()) for name, net in networks.items()}
+
+    return build
+
+
+def test_shortcuts_compares_the_options_of_the_paper(built):
+    kinds = {
+        n: [type(b.downsample) for b in network] for n, network in built(shortcuts, "hour").items()
+    }
+    same, changed = [nn.Identity] * 13, 3
+    assert sorted(kinds["A"], key=str) == sorted(same + [PaddedIdentity] * changed, key=str)
+    assert sorted(kinds["B"], key=str) == sorted(same + [nn.Sequential] * changed, key=str)
+    assert kinds["C"] == [nn.Sequential] * 16
+
+
+def test_stride_compares_the_first_convolution_with_the_second(built):
+    for name, network in built(stride, "hour").items():
+        strides = [(b.conv1.stride[0], b.conv2.stride[0]) for b in network if b.stride == 2]
+        assert strides == [(2, 1) if name == "v1" else (1, 2)] * 3
+
+
+def test_thousand_layers_compares_zero_with_random_starts(built):
+    found = built(thousand_layers, "hour")
+    assert set(found) == {"ResNet-8, zero start", "ResNet-8, random start"}
+    for name, network in found.items():
+        assert [block.bn2.weight.any().item() for block in network] == ["random" in name] * 3
 
 
 def test_without_batch_norm_records_what_diverged_and_goes_on(small, drawn):

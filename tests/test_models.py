@@ -194,6 +194,8 @@ def test_zero_init_residual_starts_a_bottleneck_as_its_shortcut():
     net = models.imagenet_resnet(50, widths=(4, 4, 4, 4), zero_init_residual=True)
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(net.layer1[1:](x), x)
+    for block in probes.blocks(net).values():
+        assert not block.bn3.weight.any() and block.bn2.weight.all()
 
 
 def test_zero_init_residual_starts_every_block_as_its_shortcut():
@@ -292,6 +294,7 @@ def test_a_fixup_network_starts_as_its_shortcuts_and_can_learn():
     torch.manual_seed(0)
     net = models.fixup_resnet(20, in_channels=1, num_classes=10)
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len([m for m in net.modules() if isinstance(m, models.Shift)]) == 9 * 4 + 2
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(net.layer1(x), x)
     assert not net(torch.rand(2, 1, 28, 28)).any()

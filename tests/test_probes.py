@@ -177,7 +177,9 @@ def test_memory_counts_what_exists_and_the_most_there_was():
         assert memory.alive == 8000
         del y
         assert memory.alive == 4000 and memory.peak == 8000
-        del x
+        z = torch.zeros(10)
+        assert memory.alive == 4040 and memory.peak == 8000
+        del x, z
     assert memory.alive == 0
 
 
