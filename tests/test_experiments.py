@@ -176,7 +176,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
     seeds = set()
-    caller = module if hasattr(module, "fit") else experiments  # `train_side_by_side`
+    caller = module if hasattr(module, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 
     def look(*arguments, seed, **options):
@@ -357,9 +357,20 @@ def test_growth_keeps_the_accuracy_at_insertion_for_zero_blocks_alone(small, dra
 def test_networks_trained_side_by_side_start_alike_and_are_judged_on_both_sets(small, drawn):
     train, test = drawn[0][:160], drawn[1][:50]
     build = partial(cifar_resnet, 8, in_channels=1, num_classes=10, stem="stride2")
-    models, history, final = experiments.train_side_by_side(
-        {"one": build, "two": build}, train, test, Recipe(epochs=1, lr=0.05), 3, None
+    models = dict.fromkeys(("one", "two"))
+
+    def kept(name):
+        def rebuild():
+            models[name] = build()
+            return models[name]
+
+        return rebuild
+
+    config = replace(degradation.CONFIGS["quick"], recipe=Recipe(epochs=1, lr=0.05))
+    run = experiments.run_side_by_side(
+        "pair", "quick", 3, config, {name: kept(name) for name in models}, (train, test), None
     )
+    history, final = run.history, run.final
     assert history["one"][0]["train_loss"] == history["two"][0]["train_loss"]
     assert final["one"] == final["two"]
     assert final["one"]["train_error"] == 1 - evaluate(models["one"], train)[1]
@@ -388,11 +399,10 @@ def built(small, drawn, monkeypatch):
     def build(module, scale):
         networks = {}
 
-        def look(builds, *_):
+        def look(name, scale, seed, config, builds, *_):
             networks.update({name: build() for name, build in builds.items()})
-            return networks, {"one": [{"seconds": 1.0}]}, {}
 
-        monkeypatch.setattr(module, "train_side_by_side", look)
+        monkeypatch.setattr(module, "run_side_by_side", look)
         module.run(scale, 0, data=(drawn[0][:200], drawn[1][:50]))
         return {name: list(blocks(net).values()) for name, net in networks.items()}
 

@@ -1,45 +1,60 @@
 """One file an experiment; each has `run(scale, seed) -> Run`."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
 
-from resnets.data import ImageSet
-from resnets.device import seed_everything
-from resnets.training import Recipe, evaluate, fit
+from resnets.data import ImageSet, fashion_mnist
+from resnets.device import best_device, seed_everything
+from resnets.runs import Run, new_run
+from resnets.training import evaluate, fit
 
 
-def train_side_by_side(
-    networks: dict[str, Callable[[], nn.Module]],
-    train: ImageSet,
-    test: ImageSet,
-    recipe: Recipe,
+def run_side_by_side(
+    name: str,
+    scale: str,
     seed: int,
+    config,
+    networks: dict[str, Callable[[], nn.Module]],
+    data: tuple[ImageSet, ImageSet] | None,
     checkpoints: Path | None,
-) -> tuple[dict[str, nn.Module], dict[str, list], dict[str, dict[str, float]]]:
-    """Build and train each network from the same seed; return models, histories and finals.
+) -> Run:
+    """Build and train each network from the same seed, on the same images, by the same recipe.
 
-    `train_loss` is the mean over the last epoch's batches; `train_error` and `test_error` are
-    measured afterwards, in evaluation mode, on all images of `train` and of `test`.
+    `config` has `images`, `test_images` and `recipe`. In the run's `final`, `train_loss` is the
+    mean over the last epoch's batches; `train_error` and `test_error` are measured afterwards, in
+    evaluation mode, on all the training and test images used.
     """
-    models, history, final = {}, {}, {}
+    device = best_device()
+    train, test = (part.to(device) for part in data or fashion_mnist())
+    train, test = train[: config.images], test[: config.test_images]
+    history, final = {}, {}
     width = max(map(len, networks))
-    for name, build in networks.items():
+    for network, build in networks.items():
         seed_everything(seed)
-        models[name] = build()
-        checkpoint = checkpoints and checkpoints / f"{name}.pt"
-        history[name] = fit(
-            models[name],
+        model = build()
+        history[network] = fit(
+            model,
             train,
-            recipe,
+            config.recipe,
             seed=seed,
-            checkpoint=checkpoint,
-            label=f"{name:{width}}",
+            checkpoint=checkpoints and checkpoints / f"{network}.pt",
+            label=f"{network:{width}}",
         )
-        final[name] = {
-            "train_loss": history[name][-1]["train_loss"],
-            "train_error": 1 - evaluate(models[name], train)[1],
-            "test_error": 1 - evaluate(models[name], test)[1],
+        final[network] = {
+            "train_loss": history[network][-1]["train_loss"],
+            "train_error": 1 - evaluate(model, train)[1],
+            "test_error": 1 - evaluate(model, test)[1],
         }
-    return models, history, final
+    return new_run(
+        name=name,
+        scale=scale,
+        seed=seed,
+        config=asdict(config),
+        data=train.source,
+        history=history,
+        final=final,
+        device=device,
+    )

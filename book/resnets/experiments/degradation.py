@@ -7,15 +7,15 @@ learning rates, 0.05 has the lowest mean loss for both deep networks at `quick` 
     python -m resnets run degradation --scale hour --seed 0
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from resnets.data import ImageSet, fashion_mnist
-from resnets.device import best_device, check_scale
-from resnets.experiments import train_side_by_side
+from resnets.data import ImageSet
+from resnets.device import check_scale
+from resnets.experiments import run_side_by_side
 from resnets.models import ResNet, cifar_resnet
-from resnets.runs import Run, new_run
+from resnets.runs import Run
 from resnets.training import Recipe
 
 NETWORKS = ("plain-20", "plain-56", "ResNet-20", "ResNet-56")
@@ -24,14 +24,15 @@ NETWORKS = ("plain-20", "plain-56", "ResNet-20", "ResNet-56")
 @dataclass(frozen=True)
 class Config:
     images: int
+    test_images: int
     stem: str
     recipe: Recipe
 
 
 CONFIGS = {
-    "quick": Config(10_000, "stride2", Recipe(epochs=2, lr=0.05, weight_decay=1e-4)),
-    "hour": Config(10_000, "stride2", Recipe(epochs=20, lr=0.05, weight_decay=1e-4)),
-    "full": Config(60_000, "stride1", Recipe(epochs=10, lr=0.05, weight_decay=1e-4)),
+    "quick": Config(10_000, 10_000, "stride2", Recipe(epochs=2, lr=0.05, weight_decay=1e-4)),
+    "hour": Config(10_000, 10_000, "stride2", Recipe(epochs=20, lr=0.05, weight_decay=1e-4)),
+    "full": Config(60_000, 10_000, "stride1", Recipe(epochs=10, lr=0.05, weight_decay=1e-4)),
 }
 
 
@@ -48,20 +49,7 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train the four networks; `final` has their errors, last epoch (`train_side_by_side`)."""
-    config, device = CONFIGS[check_scale(scale)], best_device()
-    train, test = (part.to(device) for part in data or fashion_mnist())
+    """Train the four networks; `final` has their errors, last epoch (`run_side_by_side`)."""
+    config = CONFIGS[check_scale(scale)]
     networks = {name: partial(network, name, config.stem) for name in NETWORKS}
-    _, history, final = train_side_by_side(
-        networks, train[: config.images], test, config.recipe, seed, checkpoints
-    )
-    return new_run(
-        name="degradation",
-        scale=scale,
-        seed=seed,
-        config=asdict(config),
-        data=train.source,
-        history=history,
-        final=final,
-        device=device,
-    )
+    return run_side_by_side("degradation", scale, seed, config, networks, data, checkpoints)

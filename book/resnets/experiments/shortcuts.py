@@ -6,15 +6,15 @@ ResNet-34's channels. The learning rate is that of `degradation`; it was not tun
     python -m resnets run shortcuts --scale hour --seed 0
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from resnets.data import ImageSet, fashion_mnist
-from resnets.device import best_device, check_scale
-from resnets.experiments import train_side_by_side
+from resnets.data import ImageSet
+from resnets.device import check_scale
+from resnets.experiments import run_side_by_side
 from resnets.models import imagenet_resnet
-from resnets.runs import Run, new_run
+from resnets.runs import Run
 from resnets.training import Recipe
 
 OPTIONS = {"A": "identity", "B": "projection", "C": "all-projections"}
@@ -43,29 +43,11 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train the three networks; `final` has their errors, last epoch (`train_side_by_side`)."""
-    config, device = CONFIGS[check_scale(scale)], best_device()
-    train, test = (part.to(device) for part in data or fashion_mnist())
+    """Train the three networks; `final` has their errors, last epoch (`run_side_by_side`)."""
+    config = CONFIGS[check_scale(scale)]
     options = {"widths": config.widths, "stem": config.stem, "in_channels": 1, "num_classes": 10}
     networks = {
         name: partial(imagenet_resnet, 34, shortcut=kind, **options)
         for name, kind in OPTIONS.items()
     }
-    _, history, final = train_side_by_side(
-        networks,
-        train[: config.images],
-        test[: config.test_images],
-        config.recipe,
-        seed,
-        checkpoints,
-    )
-    return new_run(
-        name="shortcuts",
-        scale=scale,
-        seed=seed,
-        config=asdict(config),
-        data=train.source,
-        history=history,
-        final=final,
-        device=device,
-    )
+    return run_side_by_side("shortcuts", scale, seed, config, networks, data, checkpoints)

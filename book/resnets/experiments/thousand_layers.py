@@ -7,15 +7,15 @@ of `degradation`.
     python -m resnets run thousand_layers --scale hour --seed 0
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from resnets.data import ImageSet, fashion_mnist
-from resnets.device import best_device, check_scale
-from resnets.experiments import train_side_by_side
+from resnets.data import ImageSet
+from resnets.device import check_scale
+from resnets.experiments import run_side_by_side
 from resnets.models import cifar_resnet
-from resnets.runs import Run, new_run
+from resnets.runs import Run
 from resnets.training import Recipe
 
 
@@ -46,12 +46,11 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train the networks; `final` has their errors, last epoch (`train_side_by_side`).
+    """Train the networks; `final` has their errors, last epoch (`run_side_by_side`).
 
     The names are such as "ResNet-1202, zero start".
     """
-    config, device = CONFIGS[check_scale(scale)], best_device()
-    train, test = (part.to(device) for part in data or fashion_mnist())
+    config = CONFIGS[check_scale(scale)]
     networks = {
         f"ResNet-{depth}, {start}": partial(
             cifar_resnet,
@@ -64,21 +63,4 @@ def run(
         for depth in config.depths
         for start in config.starts
     }
-    _, history, final = train_side_by_side(
-        networks,
-        train[: config.images],
-        test[: config.test_images],
-        config.recipe,
-        seed,
-        checkpoints,
-    )
-    return new_run(
-        name="thousand_layers",
-        scale=scale,
-        seed=seed,
-        config=asdict(config),
-        data=train.source,
-        history=history,
-        final=final,
-        device=device,
-    )
+    return run_side_by_side("thousand_layers", scale, seed, config, networks, data, checkpoints)
