@@ -251,7 +251,7 @@ def test_too_few_images_for_a_batch(few):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"schedule": "linear"}, "one-cycle, cosine, constant"),
+        ({"schedule": "linear"}, "one-cycle, cosine, poly, constant"),
         ({"epochs": 0}, "at least one epoch"),
         ({"batch_size": 1}, "batches of at least two images"),
     ],

@@ -1,4 +1,4 @@
-"""Fashion-MNIST as uint8 tensors that live on the device, and a drawn stand-in for it."""
+"""Images as uint8 tensors that live on the device; Fashion-MNIST, and a drawn stand-in for it."""
 
 import errno
 import os
@@ -7,7 +7,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -26,6 +27,8 @@ STAND_IN = "drawn stand-in for Fashion-MNIST"
 CLASSES = tuple(FashionMNIST.classes)
 # Of the 60,000 training images, scaled to [0, 1].
 MEAN, SD = 0.2860, 0.3530
+# The label of a pixel that has no class, as is usual; losses and metrics leave it out.
+VOID = 255
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,82 @@ class ImageSet:
     def to(self, device: torch.device | str) -> "ImageSet":
         return ImageSet(self.images.to(device), self.labels.to(device), self.source)
 
+    def batch(
+        self, index: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normalized images (B, 1, H, W) and labels (B,); with a generator cropped and flipped."""
+        images = self.images[index]
+        if generator is not None:
+            images = crop_and_flip(images, generator)
+        return normalize(images), self.labels[index]
+
+
+@dataclass(frozen=True)
+class LabeledScenes:
+    """Images with a class for every pixel.
+
+    `images` (N, C, H, W) uint8 and `labels` (N, H, W) uint8, which index `classes` or are `VOID`.
+    `mean` and `sd`, of each channel scaled to [0, 1], are what `batch` normalizes with. `source`
+    says where the images come from, and belongs into every sentence about a result.
+
+    Raises:
+        ValueError: images and labels of different sizes, or a label that no class has.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    source: str
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 of shape (N, C, H, W), not {self.images.dtype} of shape "
+                f"{tuple(self.images.shape)}"
+            )
+        expected = (len(self.images), *self.images.shape[2:])
+        if self.labels.dtype != torch.uint8 or self.labels.shape != expected:
+            raise ValueError(
+                f"these images need labels that are uint8 of shape {expected}, not "
+                f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
+        known = self.labels[self.labels != VOID]
+        if len(known) and known.max() >= len(self.classes):
+            raise ValueError(
+                f"a pixel has label {known.max().item()}, but the {len(self.classes)} classes are "
+                f"0 to {len(self.classes) - 1}: correct it, or mark pixels without class {VOID}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice | Tensor) -> "LabeledScenes":
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> "LabeledScenes":
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def batch(
+        self, index: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normalized images (B, C, H, W) and labels (B, H, W) int64.
+
+        With a generator these are random crops, scaled and flipped (`scale_crop_and_flip`), of the
+        largest size 8k+1 by 8m+1 that an image has room for.
+        """
+        images, labels = self.normalize(self.images[index]), self.labels[index]
+        if generator is not None:
+            height, width = ((n - 1) // 8 * 8 + 1 for n in images.shape[2:])
+            images, labels = scale_crop_and_flip(images, labels, (height, width), generator)
+        return images, labels.long()
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 to float32 of the same shape (N, C, H, W), with mean and sd taken out."""
+        mean, sd = (images.new_tensor(v, dtype=torch.float32) for v in (self.mean, self.sd))
+        return (images.float() / 255 - mean[:, None, None]) / sd[:, None, None]
+
 
 def split(data: ImageSet, held_out: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     """Two random parts without overlap: all but `held_out` images, and `held_out` images."""
@@ -93,16 +172,47 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 2) 
     return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def scale_crop_and_flip(
+    images: Tensor,
+    labels: Tensor,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    scales: tuple[float, float] = (0.5, 2.0),
+) -> tuple[Tensor, Tensor]:
+    """Scale each image by a random factor, take a random crop of `size`, and mirror half of them.
+
+    As Zhao et al. (2017), section 5.1, but without turning and blurring. Images (N, C, H, W)
+    float, read between pixels; labels (N, H, W) uint8, read at the nearest pixel. Outside the
+    image a crop is 0 and `VOID`. The random numbers come from `generator` on the CPU.
+    """
+    n, _, height, width = images.shape
+    factor = scales[0] + (scales[1] - scales[0]) * torch.rand(n, generator=generator)
+    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    extent = torch.tensor(size) / factor[:, None] / torch.tensor([height, width])  # of the crop
+    center = (1 - extent) * (2 * torch.rand(n, 2, generator=generator) - 1)
+    zero = torch.zeros(n)
+    rows = [
+        torch.stack([mirror * extent[:, 1], zero, center[:, 1]], 1),
+        torch.stack([zero, extent[:, 0], center[:, 0]], 1),
+    ]
+    matrix = torch.stack(rows, 1).to(images.device)
+    grid = F.affine_grid(matrix, (n, 1, *size), align_corners=False)
+    read = partial(F.grid_sample, grid=grid, align_corners=False)
+    marked = (labels.unsqueeze(1).float() - VOID).contiguous()  # so that 0 outside becomes VOID
+    cropped = read(marked, mode="nearest")[:, 0] + VOID
+    return read(images), cropped.to(torch.uint8)
+
+
 def batches(
-    data: ImageSet,
+    data: ImageSet | LabeledScenes,
     batch_size: int,
     generator: torch.Generator | None = None,
     augment: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normalized batches: images (B, 1, H, W) float32, labels (B,), on the device of `data`.
+    """`data.batch` over all of `data`, on its device.
 
     With a generator the images come in random order, and the last ones that do not fill a batch
-    are left out; `augment` crops and flips them. Without one they come in order, and all of them.
+    are left out; `augment` changes them at random. Without one they come in order, and all of them.
     """
     n = len(data)
     if generator is None:
@@ -110,10 +220,7 @@ def batches(
     else:
         order = torch.randperm(n, generator=generator)[: n - n % batch_size]
     for index in order.to(data.labels.device).split(batch_size):
-        images = data.images[index]
-        if augment:
-            images = crop_and_flip(images, generator)
-        yield normalize(images), data.labels[index]
+        yield data.batch(index, generator if augment else None)
 
 
 def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
@@ -140,7 +247,7 @@ def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]
             return _read(raw)
     try:
         return _read(_download(cache / "FashionMNIST" / "raw"))
-    except _NoNetwork:
+    except NoNetwork:
         print(
             f"Fashion-MNIST is not on this machine and cannot be downloaded: using the {STAND_IN}."
         )
@@ -162,7 +269,7 @@ def _read(raw: Path) -> tuple[ImageSet, ImageSet]:
             raise ValueError(
                 f"{raw / name} is damaged (its md5 is not {md5}): delete the file and run again"
             )
-    with _unpacking_folder() as folder:
+    with _unpacking_folder("Fashion-MNIST", 130) as folder:
         copy = folder / "FashionMNIST" / "raw"
         copy.mkdir(parents=True)
         for name, _ in FashionMNIST.resources:
@@ -171,30 +278,41 @@ def _read(raw: Path) -> tuple[ImageSet, ImageSet]:
     return tuple(ImageSet(part.data, part.targets, REAL) for part in parts)
 
 
-class _NoNetwork(Exception):
-    pass
+class NoNetwork(Exception):
+    """What should be downloaded cannot be."""
 
 
 def _download(raw: Path) -> Path:
     """Download the four files to a temporary folder, then copy each to `raw`, whole."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none, and a silent network would hang it
-    try:
-        with _unpacking_folder() as folder:
-            try:
-                FashionMNIST(folder, download=True)
-            except (RuntimeError, URLError, TimeoutError, ConnectionError) as error:
-                raise _NoNetwork from error
-            for name, _ in FashionMNIST.resources:
-                with whole_file(raw / name) as path:
-                    shutil.copyfile(folder / "FashionMNIST" / "raw" / name, path)
-    finally:
-        socket.setdefaulttimeout(timeout)
+    with downloading("Fashion-MNIST", 130) as folder:
+        FashionMNIST(folder, download=True)
+        for name, _ in FashionMNIST.resources:
+            with whole_file(raw / name) as path:
+                shutil.copyfile(folder / "FashionMNIST" / "raw" / name, path)
     return raw
 
 
 @contextmanager
-def _unpacking_folder() -> Iterator[Path]:
+def downloading(what: str, megabytes: int) -> Iterator[Path]:
+    """A temporary folder in which torchvision downloads `what`.
+
+    Raises:
+        NoNetwork: the download failed.
+        OSError: the disk is full.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none, and a silent network would hang it
+    try:
+        with _unpacking_folder(what, megabytes) as folder:
+            yield folder
+    except (RuntimeError, URLError, TimeoutError, ConnectionError) as error:
+        raise NoNetwork from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+@contextmanager
+def _unpacking_folder(what: str, megabytes: int) -> Iterator[Path]:
     """A temporary folder; a disk that is full says what to do."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -204,6 +322,6 @@ def _unpacking_folder() -> Iterator[Path]:
                 raise
             raise OSError(
                 errno.ENOSPC,
-                f"the disk is full: Fashion-MNIST needs 100 MB in {tempfile.gettempdir()} and "
-                "30 MB in the cache; free some space, or set TMPDIR to a folder on a larger disk",
+                f"the disk is full: {what} needs {megabytes} MB in {tempfile.gettempdir()} and in "
+                "the cache; free some space, or set TMPDIR to a folder on a larger disk",
             ) from error

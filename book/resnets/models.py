@@ -2,10 +2,11 @@
 
 Module names are torchvision's, so that its weights load with `strict=True`. He et al. (2016a) is
 "Deep Residual Learning for Image Recognition", CVPR 2016; Zhang et al. (2019) is "Fixup
-Initialization: Residual Learning Without Normalization", ICLR 2019.
+Initialization: Residual Learning Without Normalization", ICLR 2019; Zhao et al. (2017) is
+"Pyramid Scene Parsing Network", CVPR 2017.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,16 @@ from torch.nn import functional as F
 SHORTCUTS = ("projection", "all-projections", "identity", "none")
 STRIDE_ON = ("3x3", "1x1")
 STEMS = ("imagenet", "stride1", "stride2")
+FIRST_DILATION = ("previous", "own")
 
 
-def conv3x3(in_channels: int, channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def conv3x3(
+    in_channels: int, channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Conv2d:
     """3×3 convolution that keeps the size at stride 1. No bias: batch normalization follows."""
-    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+    return nn.Conv2d(
+        in_channels, channels, 3, stride, dilation, dilation=dilation, groups=groups, bias=False
+    )
 
 
 def conv1x1(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
@@ -122,7 +128,8 @@ class BasicBlock(ResidualBlock):
     """Two 3×3 convolutions and a shortcut: He et al. (2016a), figure 5, left.
 
     (N, in_channels, H, W) to (N, channels, ⌈H/stride⌉, ⌈W/stride⌉). `shortcut="none"` leaves the
-    plain block: the same layers, nothing added.
+    plain block: the same layers, nothing added. `dilations` are those of the convolution that has
+    the stride and of the one behind it.
     """
 
     def __init__(
@@ -132,11 +139,13 @@ class BasicBlock(ResidualBlock):
         stride: int = 1,
         shortcut: str = "projection",
         batch_norm: bool = True,
+        *,
+        dilations: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__(in_channels, channels, stride)
-        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.conv1 = conv3x3(in_channels, channels, stride, dilation=dilations[0])
         self.bn1 = normalization(channels, batch_norm)
-        self.conv2 = conv3x3(channels, channels)
+        self.conv2 = conv3x3(channels, channels, dilation=dilations[1])
         self.bn2 = normalization(channels, batch_norm)
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride, batch_norm)
 
@@ -160,6 +169,8 @@ class Bottleneck(ResidualBlock):
             (as in torchvision, known as ResNet v1.5).
         groups: of the 3×3 convolution. More than one is ResNeXt (Xie et al., 2017).
         base_width: channels of each group where `channels` is 64; scales the 3×3 convolution.
+        dilations: of a 3×3 convolution that has the stride, and of one that comes after it. There
+            is only one of them, so `stride_on` decides which number counts.
 
     Raises:
         ValueError: no such `stride_on`, or a width that comes to no channel.
@@ -178,6 +189,7 @@ class Bottleneck(ResidualBlock):
         stride_on: str = "3x3",
         groups: int = 1,
         base_width: int = 64,
+        dilations: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__(in_channels, channels, stride)
         if stride_on not in STRIDE_ON:
@@ -191,9 +203,10 @@ class Bottleneck(ResidualBlock):
                 f"choose a base_width of at least {-(-64 // channels)}"
             )
         first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
+        dilation = dilations[1] if stride_on == "1x1" else dilations[0]
         self.conv1 = conv1x1(in_channels, width, first)
         self.bn1 = normalization(width, batch_norm)
-        self.conv2 = conv3x3(width, width, second, groups)
+        self.conv2 = conv3x3(width, width, second, groups, dilation)
         self.bn2 = normalization(width, batch_norm)
         self.conv3 = conv1x1(width, self.out_channels)
         self.bn3 = normalization(self.out_channels, batch_norm)
@@ -295,8 +308,18 @@ class ResNet(nn.Module):
         zero_init_residual: start each block's last layer with weights at weight 0 (the batch
             normalization, or without it the convolution), so that each block starts as its
             shortcut followed by the ReLU.
+        dilated: the stages, by number, whose stride is traded for dilation: their output keeps the
+            size of the stage before, and each 3×3 convolution reads pixels that are as far apart
+            as they were with the stride.
+        first_dilation: what the convolution that loses its stride gets, the "previous" stage's
+            dilation (as in torchvision), or the stage's "own" like the convolutions behind it (as
+            in the code of Zhao et al., 2017). With "previous" each output of the network with
+            strides is an output of the dilated one.
 
     (N, in_channels, H, W) to logits (N, num_classes).
+
+    Raises:
+        ValueError: an option names what does not exist.
     """
 
     def __init__(
@@ -311,23 +334,43 @@ class ResNet(nn.Module):
         shortcut: str = "projection",
         batch_norm: bool = True,
         zero_init_residual: bool = False,
+        dilated: Sequence[int] = (),
+        first_dilation: str = "previous",
     ) -> None:
         super().__init__()
         if len(blocks) != len(widths):
             raise ValueError(f"{len(blocks)} stages of blocks but {len(widths)} widths")
+        if not set(dilated) <= set(range(2, len(blocks) + 1)):
+            raise ValueError(
+                f"stages {tuple(dilated)} cannot be dilated: choose from those that have a "
+                f"stride, 2 to {len(blocks)}"
+            )
+        if first_dilation not in FIRST_DILATION:
+            raise ValueError(
+                f"the first dilation cannot be {first_dilation!r}: choose one of "
+                f"{', '.join(FIRST_DILATION)}"
+            )
         self.in_channels = in_channels
         self.conv1, self.maxpool = _stem(stem, in_channels, widths[0])
         self.bn1 = normalization(widths[0], batch_norm)
-        channels = widths[0]
-        self.stages = []
+        channels, dilation = widths[0], 1
+        self.stages, self.stage_channels = [], []
         for number, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
             stage = nn.Sequential()
+            previous = dilation
+            if number in dilated:
+                dilation *= 2
             for position in range(count):
-                stride = 2 if number > 1 and position == 0 else 1
-                stage.append(block(channels, width, stride, shortcut, batch_norm))
+                stride = 2 if number > 1 and number not in dilated and position == 0 else 1
+                options = {}
+                if dilation > 1:
+                    of_first = position == 0 and first_dilation == "previous"
+                    options["dilations"] = (previous if of_first else dilation, dilation)
+                stage.append(block(channels, width, stride, shortcut, batch_norm, **options))
                 channels = stage[-1].out_channels
             self.add_module(f"layer{number}", stage)
             self.stages.append(f"layer{number}")
+            self.stage_channels.append(channels)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         self._initialize(zero_init_residual)
@@ -343,11 +386,16 @@ class ResNet(nn.Module):
                 nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        *_, last = self.stage_outputs(x)
+        return self.fc(torch.flatten(self.avgpool(last), 1))
+
+    def stage_outputs(self, x: Tensor) -> Iterator[Tensor]:
+        """Each stage's output, (N, `stage_channels[i]`, height, width), from the first on."""
         self._check(x)
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+            yield x
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_channels:

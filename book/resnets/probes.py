@@ -2,7 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -264,3 +264,49 @@ def moved(model: nn.Module, *steps: tuple[float, dict[str, Tensor]]) -> Iterator
         with torch.no_grad():
             for name, tensor in kept.items():
                 parameters[name].copy_(tensor)
+
+
+def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
+    """Side of the square of input pixels behind one output, and how far apart outputs' squares lie.
+
+    `layers` are passed one after the other; those that are no convolution or pooling leave both as
+    they are. In a residual network the shortcuts see less than the layers, so they do not count.
+    """
+    side = step = 1
+    for layer in layers:
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            continue
+        kernel, stride, dilation = (
+            size if isinstance(size, int) else size[0]
+            for size in (layer.kernel_size, layer.stride, getattr(layer, "dilation", 1))
+        )
+        side += (kernel - 1) * dilation * step
+        step *= stride
+    return side, step
+
+
+def influence(model: Callable[[Tensor], Tensor], images: Tensor, seed: int = 0) -> Tensor:
+    """How much each pixel moves the middle of the output: (H, W), adding up to 1.
+
+    The mean over `images` (N, C, H, W) of the absolute gradient of a random combination of the
+    middle output's channels: Luo et al. (2016), section 3. `model` gives (N, K, h, w).
+    """
+    x = images.clone().requires_grad_()
+    out = model(x)
+    middle = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(middle.shape, generator=generator).to(middle.device)
+    (gradient,) = torch.autograd.grad((middle * weights).sum(), x)
+    total = gradient.abs().sum((0, 1))
+    return total / total.sum()
+
+
+def side_of(influence: Tensor, share: float = 0.95) -> int:
+    """Side of the smallest square around the middle that has this share of the influence (H, W)."""
+    height, width = influence.shape
+    for reach in range(max(height, width)):
+        rows = slice(max(0, height // 2 - reach), height // 2 + reach + 1)
+        columns = slice(max(0, width // 2 - reach), width // 2 + reach + 1)
+        if influence[rows, columns].sum() >= share:
+            break
+    return 2 * reach + 1

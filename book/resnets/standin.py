@@ -107,3 +107,90 @@ def _hiding_bar(uniform) -> Tensor:
     bar = (across >= start) & (across < start + width)
     upright = uniform(0, 1, 1, 1) < 0.5
     return torch.where(upright, bar[:, None, :], bar[:, :, None]).expand(-1, SIZE, SIZE)
+
+
+def drawn_streets(n: int, seed: int, height: int) -> tuple[Tensor, Tensor]:
+    """Draw `n` streets: images (n, 3, height, width) uint8, labels (n, height, width) uint8.
+
+    Four wide by three high. The labels are CamVid's eleven classes, 255 along the lower edge; the
+    same for the same seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    width = height * 4 // 3
+    images, labels = [], []
+    for _ in range(n):
+        picture, truth = Image.new("RGB", (width, height)), Image.new("L", (width, height))
+        pens = ImageDraw.Draw(picture), ImageDraw.Draw(truth)
+        light = uniform(0.6, 1.15)
+        for number, corners in _street(uniform):
+            tone = light * uniform(0.85, 1.15)
+            color = tuple(min(255, round(c * tone)) for c in _STREET_COLORS[number])
+            points = [(x * width, y * height) for x, y in corners]
+            pens[0].polygon(points, fill=color)
+            pens[1].polygon(points, fill=number)
+        pens[1].line([(0, height - 1), (width, height - 1)], fill=255, width=height // 60)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+        pixels += 12 * torch.randn(pixels.shape, generator=generator)
+        images.append(pixels.clamp(0, 255).to(torch.uint8))
+        labels.append(torch.from_numpy(np.array(truth)))
+    return torch.stack(images), torch.stack(labels)
+
+
+# Sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, cyclist.
+_STREET_COLORS = (
+    (200, 215, 235), (150, 120, 100), (120, 120, 120), (90, 90, 95), (150, 140, 135), (70, 110, 60),
+    (190, 180, 60), (130, 110, 80), (140, 50, 50), (90, 70, 120), (60, 90, 150),
+)  # fmt: skip
+
+
+def _street(uniform):
+    """Class and corners, in a unit square, of what a street shows, from the back to the front."""
+
+    def box(number: int, x: float, foot: float, wide: float, high: float):
+        return number, [(x, foot - high), (x + wide, foot - high), (x + wide, foot), (x, foot)]
+
+    def some(low: int, high: int) -> range:
+        return range(int(uniform(low, high + 1)))
+
+    horizon, vanishing = uniform(0.4, 0.5), uniform(0.4, 0.6)
+    yield box(0, 0, 1, 1, 1)
+    for _ in some(3, 6):
+        yield box(1, uniform(-0.1, 0.9), horizon + 0.08, uniform(0.12, 0.35), uniform(0.2, 0.5))
+    for _ in some(1, 4):
+        x, wide = uniform(0, 0.9), uniform(0.08, 0.22)
+        middle, reach = uniform(0.15, 0.3), uniform(0.1, 0.18)
+        round_ = [2 * math.pi * k / 12 for k in range(12)]
+        crown = [(x + wide / 2 * math.cos(a), middle + reach * math.sin(a)) for a in round_]
+        yield 5, crown
+        yield box(5, x - 0.01, horizon + 0.1, 0.02, horizon + 0.1 - middle)
+    yield box(4, 0, 1, 1, 1 - horizon - 0.08)
+    yield (
+        3,
+        [
+            (vanishing - 0.05, horizon + 0.08),
+            (vanishing + 0.05, horizon + 0.08),
+            (0.95, 1),
+            (0.05, 1),
+        ],
+    )
+    for _ in some(0, 2):
+        yield box(7, uniform(0, 0.8), horizon + 0.13, uniform(0.1, 0.25), 0.06)
+    for _ in some(1, 3):
+        x = uniform(0.02, 0.98)
+        yield box(2, x, horizon + 0.15, 0.012, uniform(0.3, 0.5))
+        if uniform(0, 1) < 0.6:
+            yield box(6, x - 0.025, horizon - 0.15, 0.06, 0.07)
+    for _ in some(1, 4):
+        foot = uniform(horizon + 0.12, 0.85)
+        near = (foot - horizon) * 2
+        yield box(8, uniform(0.05, 0.8), foot, 0.22 * near, 0.16 * near)
+    for number in (9, 10):
+        for _ in some(0, 3):
+            foot = uniform(horizon + 0.12, 0.8)
+            near = (foot - horizon) * 2
+            wide = 0.05 if number == 9 else 0.09
+            yield box(number, uniform(0, 0.95), foot, wide * near, 0.28 * near)

@@ -1,4 +1,4 @@
-"""Train a classifier: the loop, its schedule, its progress bar, checkpoints."""
+"""Train a classifier of images or of pixels: the loop, its schedule, progress, checkpoints."""
 
 import sys
 import time
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from tqdm import tqdm
 
-from resnets.data import ImageSet, batches
+from resnets.data import VOID, ImageSet, LabeledScenes, batches
 from resnets.device import autocast
 from resnets.files import whole_file
 
-SCHEDULES = ("one-cycle", "cosine", "constant")
+SCHEDULES = ("one-cycle", "cosine", "poly", "constant")
 # How many steps may pass before the losses are looked at: each look waits for the device.
 LOOK_EVERY = 50
 
@@ -27,7 +27,9 @@ class Recipe:
 
     `lr` is the schedule's highest learning rate. "one-cycle" rises to it over the first quarter of
     the steps and then falls to zero along a cosine, "cosine" falls from the first step on,
-    "constant" stays. `augment` crops and flips (`data.crop_and_flip`).
+    "poly" goes down as (1 - step / steps)^0.9, "constant" stays. `augment` changes the images at
+    random (`batch` of the data). `auxiliary_weight` is that of a second output's loss, where the
+    network has one.
     """
 
     epochs: int
@@ -38,6 +40,7 @@ class Recipe:
     schedule: str = "one-cycle"
     label_smoothing: float = 0.0
     augment: bool = False
+    auxiliary_weight: float = 0.4
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -53,7 +56,7 @@ class Recipe:
 
 def fit(
     model: nn.Module,
-    train: ImageSet,
+    train: ImageSet | LabeledScenes,
     recipe: Recipe,
     *,
     seed: int = 0,
@@ -65,9 +68,12 @@ def fit(
     """Train `model` in place, on the device of `train`, and return its history.
 
     The history has a row an epoch: `epoch`, `lr` (at the epoch's end), `train_loss` and
-    `train_accuracy` (means over the epoch's batches, as they were trained), `seconds` (of training
+    `train_accuracy` (over the epoch's batches, as they were trained), `seconds` (of training
     since the first epoch's start, interruptions left out), with `validation` also
     `validation_loss` and `validation_accuracy`, and what `after_epoch(model)` returns.
+
+    Pixels that are `VOID` count nowhere. A network may return (logits, auxiliary logits) in
+    training; the loss of the second is added with the recipe's weight, here and in `train_loss`.
 
     The model's weights are the caller's to seed; `seed` fixes the order of the images and their
     crops. With `checkpoint` the state is saved there after each epoch, and a call that finds the
@@ -147,6 +153,14 @@ def predict(model: nn.Module, data: ImageSet, batch_size: int = 500) -> Tensor:
         return torch.cat([_forward(model, x).float() for x, _ in batches(data, batch_size)])
 
 
+def predict_labels(model: nn.Module, scenes: LabeledScenes, batch_size: int = 20) -> Tensor:
+    """The likeliest class of each pixel, (N, H, W) uint8, in evaluation mode."""
+    model.eval()
+    with torch.inference_mode(), autocast(scenes.labels.device):
+        labels = [_forward(model, x).argmax(1) for x, _ in batches(scenes, batch_size)]
+    return torch.cat(labels).to(torch.uint8)
+
+
 def evaluate(model: nn.Module, data: ImageSet) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in [0, 1], in evaluation mode."""
     logits = predict(model, data)
@@ -178,28 +192,36 @@ def _train_epoch(
 ) -> dict[str, float]:
     model.train()
     device = train.labels.device
-    losses, right, started = [], torch.zeros((), device=device), time.perf_counter()
+    losses, started = [], time.perf_counter()
+    right, known = torch.zeros(2, dtype=torch.int64, device=device)
     for x, y in batches(train, recipe.batch_size, generator, recipe.augment):
         with autocast(device):
-            logits = _forward(model, x)
-            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            outputs = _forward(model, x)
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = _cross_entropy(logits, y, recipe)
+            for other in auxiliary:
+                loss = loss + recipe.auxiliary_weight * _cross_entropy(other, y, recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step()
         losses.append(loss.detach())
-        right += (logits.argmax(1) == y).sum()
+        right += (logits.argmax(1) == y).sum()  # no logit is VOID's
+        known += (y != VOID).sum()
         bar.update()
         if len(losses) % LOOK_EVERY == 0:
             _check_finite(losses, steps_before)
     _check_finite(losses, steps_before)
-    images = len(losses) * recipe.batch_size
     return {
         "lr": scheduler.get_last_lr()[0],
         "train_loss": torch.stack(losses).mean().item(),
-        "train_accuracy": right.item() / images,
+        "train_accuracy": right.item() / known.item(),
         "seconds": time.perf_counter() - started,
     }
+
+
+def _cross_entropy(logits: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+    return F.cross_entropy(logits, y, ignore_index=VOID, label_smoothing=recipe.label_smoothing)
 
 
 def _check_finite(losses: list[Tensor], steps_before: int) -> None:
@@ -223,6 +245,8 @@ def _schedule(optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler
         )
     if recipe.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    if recipe.schedule == "poly":
+        return lr_scheduler.PolynomialLR(optimizer, steps, power=0.9)
     return lr_scheduler.ConstantLR(optimizer, factor=1)
 
 

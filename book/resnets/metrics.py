@@ -1,0 +1,48 @@
+"""How well the pixels were classified, from a table of counts."""
+
+import torch
+from torch import Tensor
+
+from resnets.data import VOID
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many pixels of each class were given each class: (true, predicted) counts, int64.
+
+    Both arguments have the same shape, any; pixels with label `VOID` are left out.
+
+    Raises:
+        ValueError: the shapes differ, or a class outside 0 … classes − 1.
+    """
+    if predicted.shape != labels.shape:
+        raise ValueError(
+            f"predictions of shape {tuple(predicted.shape)} do not fit labels of shape "
+            f"{tuple(labels.shape)}: one class for each pixel"
+        )
+    known = labels != VOID
+    true, given = labels[known].long(), predicted[known].long()
+    for what, values in (("label", true), ("prediction", given)):
+        if len(values) and (values.min() < 0 or values.max() >= classes):
+            raise ValueError(
+                f"a {what} lies outside the {classes} classes 0 to {classes - 1}: they go from "
+                f"{values.min().item()} to {values.max().item()}"
+            )
+    counts = torch.bincount(true * classes + given, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def pixel_accuracy(counts: Tensor) -> float:
+    """The share of pixels that were given their class."""
+    return (counts.diagonal().sum() / counts.sum()).item()
+
+
+def class_iou(counts: Tensor) -> Tensor:
+    """Intersection over union of each class; nan for one that no pixel has or was given."""
+    intersection = counts.diagonal().double()
+    union = counts.sum(0) + counts.sum(1) - intersection
+    return intersection / union
+
+
+def mean_iou(counts: Tensor) -> float:
+    """The mean over the classes that occur of their intersection over union."""
+    return class_iou(counts).nanmean().item()
