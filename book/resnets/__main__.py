@@ -8,7 +8,7 @@ import sys
 
 import platformdirs
 
-from resnets import data, experiments, runs
+from resnets import camvid, data, experiments, runs
 from resnets.device import SCALES, default_scale
 
 
@@ -26,11 +26,15 @@ def main() -> None:
 
 def record(options: argparse.Namespace) -> None:
     """Run, resuming from checkpoints if an earlier try was stopped, and write the run."""
-    images = data.stand_in() if options.stand_in else data.fashion_mnist()
-    source = "standin" if images[0].source == data.STAND_IN else "real"
+    experiment = importlib.import_module(f"resnets.experiments.{options.name}")
+    if options.name == "camvid":
+        height = experiment.CONFIGS[options.scale].height
+        images = camvid.stand_in(height) if options.stand_in else camvid.camvid(height=height)
+    else:
+        images = data.stand_in() if options.stand_in else data.fashion_mnist()
+    source = "standin" if "stand-in" in images[0].source else "real"
     checkpoints = platformdirs.user_cache_path("resnets") / "checkpoints"
     checkpoints /= f"{options.name}-{options.scale}-{source}-seed{options.seed}"
-    experiment = importlib.import_module(f"resnets.experiments.{options.name}")
     run = experiment.run(options.scale, options.seed, data=images, checkpoints=checkpoints)
     path = run.write(runs.RECORDED)
     shutil.rmtree(checkpoints, ignore_errors=True)

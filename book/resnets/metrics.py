@@ -46,3 +46,31 @@ def class_iou(counts: Tensor) -> Tensor:
 def mean_iou(counts: Tensor) -> float:
     """The mean over the classes that occur of their intersection over union."""
     return class_iou(counts).nanmean().item()
+
+
+def borders(labels: Tensor, classes: int) -> Tensor:
+    """How often two classes touch in labels (N, H, W): symmetric (classes, classes) counts, int64.
+
+    Counted are pairs of neighboring pixels, across and down, of different classes; not `VOID`.
+    """
+    counts = torch.zeros(classes, classes, dtype=torch.int64, device=labels.device)
+    pairs = [(labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])]
+    for one, other in pairs:
+        differs = (one != other) & (one != VOID) & (other != VOID)
+        index = one[differs].long() * classes + other[differs].long()
+        counts += torch.bincount(index, minlength=classes**2).reshape(classes, classes)
+    return counts + counts.T
+
+
+def rare_borders(counts: Tensor, usual: Tensor, share: float = 0.01) -> float:
+    """The share of borders between classes that seldom touch, in [0, 1].
+
+    Both arguments are `borders`. Seldom means: one of the pairs of classes, starting with the
+    rarest, that together make up at most `share` of the `usual` borders.
+    """
+    pairs = torch.triu_indices(*usual.shape, offset=1)
+    frequency = usual[pairs[0], pairs[1]].double()
+    order = frequency.argsort()
+    rare = pairs[:, order[frequency[order].cumsum(0) <= share * frequency.sum()]]
+    everything = counts[pairs[0], pairs[1]].sum()
+    return (counts[rare[0], rare[1]].sum() / everything).item()

@@ -33,7 +33,7 @@ class Run:
         precision: of convolutions and matrix products.
         torch: its version.
         seconds: how long the training took, all networks together, interruptions left out.
-        data: "Fashion-MNIST" or the stand-in's name.
+        data: the source of the images, "Fashion-MNIST" or the stand-in's name for instance.
         history: for each network, a row an epoch.
         final: after the last epoch; of several networks, for each network.
         measured: tables of what was measured on the trained networks, each a list of rows.
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def filename(self) -> str:
-        stand_in = "-standin" if self.data == data.STAND_IN else ""
+        stand_in = "-standin" if "stand-in" in self.data else ""
         return f"{self.name}-{self.scale}{stand_in}-seed{self.seed}.json"
 
     def write(self, folder: Path = RECORDED) -> Path:
