@@ -3,9 +3,6 @@ import gzip
 import hashlib
 import os
 import shutil
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -45,26 +42,9 @@ def small(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def serve(monkeypatch):
+def serve(server, monkeypatch):
     """Make a folder the only mirror that torchvision knows: `serve(folder)`."""
-    servers = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        monkeypatch.setattr(
-            FashionMNIST, "mirrors", [f"http://127.0.0.1:{server.server_address[1]}/"]
-        )
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return lambda folder: monkeypatch.setattr(FashionMNIST, "mirrors", [server(folder)])
 
 
 def contents(folder):

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import BadZipFile
 
 import platformdirs
 import torch
@@ -305,7 +307,9 @@ def downloading(what: str, megabytes: int) -> Iterator[Path]:
     try:
         with _unpacking_folder(what, megabytes) as folder:
             yield folder
-    except (RuntimeError, URLError, TimeoutError, ConnectionError) as error:
+    except (
+        RuntimeError, URLError, HTTPException, TimeoutError, ConnectionError, BadZipFile
+    ) as error:  # fmt: skip
         raise NoNetwork from error
     finally:
         socket.setdefaulttimeout(timeout)

@@ -7,10 +7,12 @@ Initialization: Residual Learning Without Normalization", ICLR 2019; Zhao et al.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import get_model_weights
 
 SHORTCUTS = ("projection", "all-projections", "identity", "none")
 STRIDE_ON = ("3x3", "1x1")
@@ -445,6 +447,26 @@ def imagenet_resnet(depth: int, **options) -> ResNet:
         )
     block, blocks = IMAGENET[depth]
     return ResNet(blocks, **{"block": block} | options)
+
+
+def load_imagenet_weights(net: ResNet, depth: int) -> None:
+    """Load torchvision's weights of this depth, trained on ImageNet (its version `IMAGENET1K_V1`).
+
+    They are downloaded into torch's cache (100 MB at depth 50), checked, and read without pickle.
+    `net` is `imagenet_resnet(depth)` with 1000 classes; what it dilates makes no difference.
+
+    Raises:
+        ConnectionError: they cannot be downloaded; `net` is unchanged.
+    """
+    weights = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except URLError as error:
+        raise ConnectionError(
+            f"the weights of ResNet-{depth} cannot be downloaded ({error.reason}): connect to the "
+            "network, or train from scratch"
+        ) from error
+    net.load_state_dict(state)
 
 
 def resnet18(**options) -> ResNet:

@@ -4,14 +4,22 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 # Okabe and Ito's colors, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#5F6B76"
+# Of classes in a label map: after Paul Tol's schemes "bright" and "muted", which color-blind
+# readers can tell apart as far as that many colors can be. Void is white.
+LABEL_COLORS = (
+    "#DDDDDD", "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
+    "#AA3377", "#332288", "#999933", "#882255", "#44AA99",
+)  # fmt: skip
 
 
 def use_style() -> None:
@@ -188,3 +196,70 @@ def confusion(ax: Axes, counts: Tensor, classes: Sequence[str]) -> None:
     ax.set_yticks(range(len(classes)), classes)
     ax.set(xlabel="predicted", ylabel="true")
     ax.grid(visible=False)
+
+
+def show_parsed(rows: Sequence[tuple[str, Sequence[Tensor]]], classes: Sequence[str]) -> Figure:
+    """Images and label maps in a grid with a legend: each row a name and its pictures.
+
+    A picture is an image, (1, H, W) gray or (3, H, W) colors, uint8, or labels (H, W).
+    """
+    columns = len(rows[0][1])
+    height, width = rows[0][1][0].shape[-2:]
+    tall = 5.4 / columns * height / width
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(5.8, tall * len(rows) + 0.75), squeeze=False
+    )
+    for line, (name, pictures) in zip(axes, rows, strict=True):
+        line[0].set_ylabel(name, fontsize=9)
+        for ax, picture in zip(line, pictures, strict=True):
+            ax.set(xticks=[], yticks=[])
+            ax.grid(visible=False)
+            ax.spines[:].set_visible(False)
+            if picture.ndim == 3:
+                ax.imshow(picture.permute(1, 2, 0).cpu(), cmap="gray_r", vmin=0, vmax=255)
+            else:
+                ax.imshow(_painted(picture.cpu()))
+    patches = [
+        Patch(color=color, label=name) for color, name in zip(LABEL_COLORS, classes, strict=False)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _painted(labels: Tensor) -> np.ndarray:
+    """A color for each label, (H, W) to (H, W, 3); white for labels without a color."""
+    palette = np.ones((256, 3))
+    palette[: len(LABEL_COLORS)] = [to_rgb(color) for color in LABEL_COLORS]
+    return palette[labels.numpy()]
+
+
+def heat_map(ax: Axes, title: str, influence: Tensor, squares: dict[str, int]) -> None:
+    """Influence (H, W) as brightness, and squares around the middle by name and side in pixels."""
+    ax.imshow((influence / influence.max()).sqrt().cpu(), cmap="magma")
+    height, width = influence.shape
+    for (name, side), style in zip(squares.items(), ("--", "-"), strict=False):
+        corner = (width / 2 - side / 2 - 0.5, height / 2 - side / 2 - 0.5)
+        ax.add_patch(
+            Rectangle(corner, side, side, fill=False, color="white", linestyle=style, label=name)
+        )
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.grid(visible=False)
+
+
+def class_gains(ax: Axes, gains: pd.DataFrame, colors: Sequence[str]) -> None:
+    """Bars of the mean over seeds for each class (row), a color a column, dots for the seeds.
+
+    A cell of `gains` holds the values of the seeds.
+    """
+    middle = np.arange(len(gains))
+    thick = 0.8 / len(gains.columns)
+    for number, (column, color) in enumerate(zip(gains, colors, strict=True)):
+        place = middle + (number - (len(gains.columns) - 1) / 2) * thick
+        ax.barh(place, [np.mean(v) for v in gains[column]], thick, color=color, label=column)
+        for y, values in zip(place, gains[column], strict=True):
+            ax.plot(values, [y] * len(values), ".", color="black", markersize=3)
+    ax.axvline(0, color=GRAY, linewidth=1)
+    ax.set_yticks(middle, list(gains.index))
+    ax.invert_yaxis()
+    ax.grid(axis="x")
+    ax.grid(axis="y", visible=False)
