@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resnets import __main__, data, experiments, runs
+from resnets import __main__, camvid, data, experiments, metrics, runs, scenes
 from resnets.device import SCALES
+from resnets.experiments import camvid as camvid_experiment
 from resnets.experiments import (
+    context,
     degradation,
     fashion,
     fashion_steps,
@@ -20,6 +22,7 @@ from resnets.experiments import (
     learning_rates,
     lesions,
     loss_surface,
+    pyramid_steps,
     shortcuts,
     stochastic_depth,
     stride,
@@ -27,16 +30,31 @@ from resnets.experiments import (
     without_batch_norm,
 )
 from resnets.models import PaddedIdentity, cifar_resnet
-from resnets.probes import blocks
+from resnets.probes import blocks, parameters
 from resnets.training import Recipe, evaluate, fit
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 
+@pytest.fixture(scope="module")
+def streets():
+    return camvid.stand_in(60)
+
+
 @pytest.fixture
-def small(monkeypatch, drawn, tmp_path):
-    """Every experiment on few images and one epoch, and those of chapter 5 with few blocks."""
+def small(monkeypatch, drawn, streets, tmp_path):
+    """Every experiment on few images and one epoch, and some with few blocks."""
+    thin = {"block": "basic", "blocks": (1, 1, 1, 1), "widths": (4, 4, 8, 8)}
     smaller = {
+        camvid_experiment: thin | {"height": 60, "frames": 16, "judged": 12},
+        context: {
+            "scenes": 16,
+            "test_scenes": 10,
+            "networks": context.ALL,
+            "longer": 2,
+            "blocks": (1, 1, 1, 1),
+            "widths": (4, 4, 8, 8),
+        },
         gradient_norms: {"depths": (8, 14)},
         lesions: {
             "networks": ("plain-14", "ResNet-14"),
@@ -51,6 +69,8 @@ def small(monkeypatch, drawn, tmp_path):
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
     for module in (
+        camvid_experiment,
+        context,
         degradation,
         fashion,
         gradient_norms,
@@ -65,11 +85,14 @@ def small(monkeypatch, drawn, tmp_path):
         configs = {}
         for scale, config in module.CONFIGS.items():
             recipe = replace(config.recipe, epochs=1)
-            fewer = {"images": 160, "recipe": recipe} | smaller.get(module, {})
+            fewer = {"recipe": recipe} | smaller.get(module, {})
+            if hasattr(config, "images"):
+                fewer["images"] = 160
             configs[scale] = replace(config, **fewer)
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(pyramid_steps, "CONFIGS", context.CONFIGS)
     monkeypatch.setattr(stride, "CONFIGS", shortcuts.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():
@@ -78,6 +101,7 @@ def small(monkeypatch, drawn, tmp_path):
     monkeypatch.setattr(fashion_steps, "CONFIGS", configs)
     monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
     monkeypatch.setattr(data, "stand_in", lambda: (drawn[0][:240], drawn[1][:100]))
+    monkeypatch.setattr(camvid, "stand_in", lambda height: streets)
     return tmp_path / "recorded"
 
 
@@ -96,7 +120,8 @@ def test_the_command_records_every_experiment_at_every_scale(
     call(monkeypatch, "run", name, "--scale", scale, "--seed", "2", "--stand-in")
     (path,) = small.iterdir()
     run = runs.read(path)
-    assert (run.name, run.scale, run.seed, run.data) == (name, scale, 2, data.STAND_IN)
+    source = camvid.STAND_IN if name == "camvid" else data.STAND_IN
+    assert (run.name, run.scale, run.seed, run.data) == (name, scale, 2, source)
     assert "recorded in" in capsys.readouterr().out
     assert not list(own_cache.rglob("*.pt"))
 
@@ -159,6 +184,8 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
 @pytest.mark.parametrize(
     "module",
     [
+        camvid_experiment,
+        context,
         degradation,
         fashion,
         fashion_steps,
@@ -167,6 +194,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         learning_rates,
         lesions,
         loss_surface,
+        pyramid_steps,
         shortcuts,
         stochastic_depth,
         stride,
@@ -174,7 +202,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         without_batch_norm,
     ],
 )
-def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypatch):
+def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets, monkeypatch):
     seeds = set()
     caller = module if hasattr(module, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
@@ -184,7 +212,8 @@ def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, monkeypa
         return fit(*arguments, seed=seed, **options)
 
     monkeypatch.setattr(caller, "fit", look)
-    module.run("quick", 7, data=(drawn[0][:200], drawn[1][:50]))
+    images = (drawn[0][:200], drawn[1][:50])
+    module.run("quick", 7, data=streets if module is camvid_experiment else images)
     assert seeds == {7}
 
 
@@ -449,6 +478,125 @@ def test_stochastic_depth_trains_one_network_whole_and_deletes_the_same_blocks(s
     assert set(run.final) == set(stochastic_depth.TRAININGS)
     rows = runs.measured([run], "deleted").groupby("network").blocks.apply(list)
     assert rows["whole"] == rows["stochastic depth"] == [1, 2]
+
+
+def test_context_trains_every_network_in_both_worlds_on_training_garments(
+    small, drawn, monkeypatch
+):
+    seen, fit_ = {}, context.fit
+
+    def look(model, train, recipe, *, label, **options):
+        seen[label.strip()] = (train, recipe.epochs, model)
+        return fit_(model, train, recipe, label=label, **options)
+
+    monkeypatch.setattr(context, "fit", look)
+    run = context.run("quick", 1, data=(drawn[0][:300], drawn[1][:200]))
+    assert set(run.final) == set(seen) == {f"{w}, {n}" for w in context.WORLDS for n in context.ALL}
+    for name, (train, epochs, model) in seen.items():
+        expected = scenes.fashion_scenes(
+            drawn[0][:300], 16, outfits=name.startswith("outfits"), seed=2, noise=0.15
+        )
+        assert torch.equal(train.images, expected.images)
+        assert epochs == (2 if name.endswith("longer") else 1)
+        pooled = {"PSPNet": (1, 2, 3, 6), "global average": (1,)}
+        kind = name.split(", ")[1]
+        assert model.pyramid.bins == pooled.get(kind, ())
+    iou = runs.measured([run], "iou")
+    assert len(iou) == 12 * 11
+    top = iou[(iou.world == "outfits") & (iou.network == "PSPNet")].set_index("class").iou
+    assert run.final["outfits, PSPNet"]["tops_iou"] == pytest.approx(
+        top[list(scenes.OUTFITS.values())].mean()
+    )
+    assert set(runs.measured([run], "follows").network) == set(context.ALL)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_networks_compared_in_context_differ_in_what_their_names_say(scale):
+    config = context.CONFIGS[scale]
+    if scale == "full":
+        config = replace(config, widths=(32, 64, 128, 256))  # the same shapes, faster
+    count = {n: parameters(context.network(n, config)) for n in ("FCN", "wide FCN", "PSPNet")}
+    assert 0 <= count["wide FCN"] - count["PSPNet"] < 0.003 * count["PSPNet"]
+    assert count["FCN"] < count["PSPNet"]
+    for name in context.ALL:
+        net = context.network(name, config)
+        assert net.auxiliary is not None
+        assert net.backbone.layer4[-1].conv2.dilation == (4, 4)
+
+
+def test_who_follows_the_shoe_is_told_from_who_follows_the_pixels(drawn, monkeypatch):
+    worlds = [
+        scenes.fashion_scenes(drawn[1][:400], 60, outfits=outfits, seed=0)
+        for outfits in (True, False)
+    ]
+
+    def shares(predicted):
+        monkeypatch.setattr(context, "predict_labels", lambda *_: predicted)
+        return context.follows_shoe(None, worlds[1])
+
+    assert shares(worlds[1].labels) == {"pixels": 1, "shoe": 0}
+    expected = torch.zeros_like(worlds[1].labels)
+    for label, outfit in zip(expected, worlds[0].labels, strict=True):
+        (top,) = [t for t in context.TOPS if (outfit == t).any()] or [0]
+        label.fill_(top)
+    assert shares(expected)["pixels"] == 0 and shares(expected)["shoe"] > 0.9
+
+
+def test_pyramid_steps_adds_one_thing_after_the_other(small, drawn, monkeypatch):
+    seen, fit_ = {}, pyramid_steps.fit
+
+    def look(model, train, recipe, *, label, **options):
+        seen[label.strip()] = model
+        return fit_(model, train, recipe, label=label, **options)
+
+    monkeypatch.setattr(pyramid_steps, "fit", look)
+    run = pyramid_steps.run("quick", 0, data=(drawn[0][:300], drawn[1][:200]))
+    assert list(seen) == list(run.final) == list(pyramid_steps.STEPS)
+    for name, net in seen.items():
+        assert (net.auxiliary is None) == (name in ("FCN", "dilated"))
+        assert net.backbone.layer4[-1].conv2.dilation == ((1, 1) if name == "FCN" else (4, 4))
+        levels = net.pyramid.levels
+        assert len(levels) == {"B1 ": 1, "B12": 4}.get(name[:3], 0)
+        kind = nn.AdaptiveMaxPool2d if "max" in name else nn.AdaptiveAvgPool2d
+        assert all(type(level[0]) is kind for level in levels)
+        assert all((len(level) == 4) == ("reduced" in name) for level in levels)
+
+
+def test_camvid_keeps_what_was_predicted_and_judges_on_frames_not_trained_on(
+    small, streets, monkeypatch
+):
+    train, validation, test = streets
+    kept, trained = {}, []
+    predict, fit_ = camvid_experiment.predict_labels, camvid_experiment.fit
+
+    def look(model, train, *arguments, **options):
+        trained.append(train)
+        return fit_(model, train, *arguments, **options)
+
+    def keep(model, scenes_):
+        labels = predict(model, scenes_)
+        kept[len(kept)] = (scenes_, labels)
+        return labels
+
+    monkeypatch.setattr(camvid_experiment, "fit", look)
+    monkeypatch.setattr(camvid_experiment, "predict_labels", keep)
+    run = camvid_experiment.run("quick", 0, data=streets)
+    chosen = torch.linspace(0, 29, 12).round().long()
+    for number, part in enumerate((validation, test) * 2):
+        assert torch.equal(kept[number][0].images, part.images[chosen])
+    every = torch.linspace(0, 119, 16).round().long()
+    assert all(torch.equal(t.images, train.images[every]) for t in trained)
+
+    table = runs.measured([run], "confusion")
+    fcn = torch.tensor(table[table.network == "FCN"][list(camvid.CLASSES)].to_numpy())
+    scenes_, labels = kept[0]
+    assert torch.equal(fcn, metrics.confusion(labels, scenes_.labels, 11))
+    assert run.final["FCN"]["validation_miou"] == metrics.mean_iou(fcn)
+    maps = [row for row in run.measured["maps"] if row["network"] == "FCN"]
+    assert [row["frame"] for row in maps] == [0, 2, 4, 7, 9, 11]
+    for row in maps:
+        assert torch.equal(camvid_experiment.label_map(row["png"]), labels[row["frame"]])
+    assert [row["network"] for row in run.measured["neighbors"]] == ["truth", "FCN", "PSPNet"]
 
 
 @pytest.mark.parametrize("name", NAMES)

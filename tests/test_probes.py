@@ -2,9 +2,10 @@ from itertools import chain, combinations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from resnets import probes
+from resnets import models, probes
 from resnets.models import BasicBlock, cifar_resnet, imagenet_resnet
 
 
@@ -277,3 +278,46 @@ def test_bottlenecks_can_be_deleted():
     with probes.deleted(net, "layer1.1"):
         assert torch.equal(net.layer1[1](z), z)
     assert not torch.equal(net.layer1[1](z), z)
+
+
+@pytest.mark.parametrize("dilated", [(), (3, 4)])
+@pytest.mark.parametrize("first_dilation", ["previous", "own"])
+def test_the_receptive_field_is_where_the_gradient_reaches(dilated, first_dilation):
+    options = {"dilated": dilated, "first_dilation": first_dilation}
+    net = models.ResNet((1, 1, 1, 1), widths=(1, 1, 1, 1), in_channels=1, **options)
+    net.maxpool = nn.AvgPool2d(3, 2, 1)  # of the pixels in a window max pooling lets one through
+    net.eval().double()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.1)  # all positive: no ReLU stops anything
+    layers = [m for name, m in net.named_modules() if "downsample" not in name]
+    side, step = probes.receptive_field(layers)
+    assert step == (8 if dilated else 32)
+
+    x = torch.ones(1, 1, 257, 257, dtype=torch.float64, requires_grad=True)
+    *_, out = net.stage_outputs(x)
+    middle = out.shape[-1] // 2
+    out[0, 0, middle, middle].backward()
+    reached = x.grad[0, 0].nonzero()
+    low, high = reached.min(0).values, reached.max(0).values
+    assert (high - low + 1).tolist() == [side, side]
+    assert ((high + low) / 2).tolist() == [middle * step] * 2
+
+
+def test_influence_is_where_the_middle_output_comes_from():
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, 21, 31)
+    conv = nn.Conv2d(2, 4, 5, padding=2)
+    found = probes.influence(conv, x)
+    assert found.shape == (21, 31)
+    assert found.sum().item() == pytest.approx(1)
+    assert (found > 0).nonzero().min(0).values.tolist() == [8, 13]
+    assert (found > 0).nonzero().max(0).values.tolist() == [12, 17]
+    assert probes.side_of(found, 1 - 1e-6) == 5
+    assert torch.equal(found, probes.influence(conv, x))
+
+
+@pytest.mark.parametrize(("share", "side"), [(0.1, 3), (0.33, 3), (0.34, 5), (1.0, 7)])
+def test_the_side_is_of_the_smallest_square_with_the_share(share, side):
+    influence = torch.zeros(9, 9)
+    influence[4, 5] = influence[2, 4] = influence[4, 1] = 1 / 3
+    assert probes.side_of(influence, share) == side

@@ -1,3 +1,4 @@
+import copy
 import errno
 import os
 from dataclasses import replace
@@ -7,7 +8,17 @@ import torch
 from torch import nn
 
 from resnets import data, models
-from resnets.training import Recipe, evaluate, fit, load_weights, predict, save_weights
+from resnets.pspnet import PSPNet
+from resnets.scenes import fashion_scenes
+from resnets.training import (
+    Recipe,
+    evaluate,
+    fit,
+    load_weights,
+    predict,
+    predict_labels,
+    save_weights,
+)
 
 
 def network(seed=0, width=8):
@@ -31,7 +42,7 @@ def same_weights(one, other):
     assert all(torch.equal(a, other.state_dict()[name]) for name, a in one.state_dict().items())
 
 
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "poly", "constant"])
 def test_fit_is_the_plain_loop(few, schedule):
     recipe = Recipe(2, 64, 0.05, 0.9, 1e-3, schedule, label_smoothing=0.1)
     ours = network()[0]
@@ -44,6 +55,7 @@ def test_fit_is_the_plain_loop(few, schedule):
             optimizer, 0.05, total_steps=11, pct_start=0.25, cycle_momentum=False
         ),
         "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10),
+        "poly": lambda: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: (1 - s / 10) ** 0.9),
         "constant": lambda: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1),
     }[schedule]()
     losses, rates = [], []
@@ -60,10 +72,11 @@ def test_fit_is_the_plain_loop(few, schedule):
         rates.append(scheduler.get_last_lr()[0])
     same_weights(ours, other)
     assert [row["epoch"] for row in history] == [1, 2]
-    assert [row["lr"] for row in history] == rates
+    assert [row["lr"] for row in history] == pytest.approx(rates)
     for row, part in zip(history, (losses[:5], losses[5:]), strict=True):
         assert row["train_loss"] == pytest.approx(sum(part) / 5)
-    assert rates[1] == {"one-cycle": pytest.approx(2e-7), "cosine": 0, "constant": 0.05}[schedule]
+    last = {"one-cycle": pytest.approx(2e-7), "cosine": 0, "poly": 0, "constant": 0.05}
+    assert rates[1] == last[schedule]
 
 
 def test_fit_learns_and_tells_how_well(drawn):
@@ -280,3 +293,57 @@ def test_what_is_measured_after_an_epoch_stands_in_its_row(few, tmp_path):
     history = fit(model, few, recipe, after_epoch=first_weight, checkpoint=checkpoint)
     assert history[1]["weight"] == first_weight(model)["weight"] != history[0]["weight"]
     assert fit(network()[0], few, recipe, checkpoint=checkpoint) == history
+
+
+@pytest.fixture
+def parsing(drawn):
+    """A small PSPNet and scenes, some of whose pixels are void."""
+    torch.manual_seed(0)
+    backbone = models.ResNet((1, 1, 1, 1), widths=(4, 8, 8, 16), in_channels=1, dilated=(3, 4))
+    scenes = fashion_scenes(drawn[0], 8, outfits=True, seed=0)
+    labels = scenes.labels.clone()
+    labels[:, :20] = data.VOID
+    return PSPNet(backbone, len(scenes.classes)), replace(scenes, labels=labels)
+
+
+def test_pixels_are_learned_with_the_auxiliary_loss_and_void_left_out(parsing):
+    model, scenes = parsing
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+    recipe = Recipe(1, 8, 0.1, momentum=0, weight_decay=0, schedule="constant")
+    (row,) = fit(model, scenes, recipe)
+
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    x, y = scenes.batch(order)
+    outputs = other(x.contiguous(memory_format=torch.channels_last))
+    known = y != data.VOID
+    losses = [nn.functional.cross_entropy(o.movedim(1, -1)[known], y[known]) for o in outputs]
+    loss = losses[0] + 0.4 * losses[1]
+    loss.backward()
+    assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    right = (outputs[0].argmax(1) == y)[known].float().mean().item()
+    assert row["train_accuracy"] == pytest.approx(right)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, two - 0.1 * two.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_weight_of_the_auxiliary_loss_is_the_recipes(parsing):
+    model, scenes = parsing
+    losses = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)  # the dropout's
+        recipe = Recipe(1, 8, 1e-9, auxiliary_weight=weight)
+        losses.append(fit(copy.deepcopy(model), scenes, recipe)[0]["train_loss"])
+    assert losses[1] > losses[0] + 1
+
+
+def test_labels_are_predicted_alike_in_any_company(parsing):
+    model, scenes = parsing
+    whole = predict_labels(model, scenes)
+    assert whole.shape == scenes.labels.shape and whole.dtype == torch.uint8
+    assert torch.equal(whole, predict_labels(model, scenes, batch_size=3))
+    assert not model.training
+    x, _ = scenes.batch(torch.arange(8))
+    assert (model(x).argmax(1) == whole).float().mean() > 0.999
