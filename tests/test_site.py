@@ -18,6 +18,7 @@ PAGES = (
     "03_resnet18_fashion_mnist",
     "04_bottlenecks",
     "05_gradient_flow",
+    "06_pspnet_backbone",
     "reference/claims",
     "reference/bibliography",
 )

@@ -18,7 +18,7 @@ BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#5F6B76"
 # readers can tell apart as far as that many colors can be. Void is white.
 LABEL_COLORS = (
     "#DDDDDD", "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
-    "#AA3377", "#332288", "#999933", "#882255", "#44AA99",
+    "#AA3377", "#332288", "#999933", "#222222", "#44AA99",
 )  # fmt: skip
 
 

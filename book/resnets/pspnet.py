@@ -70,7 +70,7 @@ class PSPNet(nn.Module):
     """Backbone, pyramid pooling, and a class for every pixel.
 
     (N, C, H, W) to logits (N, num_classes, H, W); in training with `auxiliary`, a pair of such
-    logits, the second from the last stage but one (section 3.3). Without bins it is a fully
+    logits, the second from the last stage but one (section 4). Without bins it is a fully
     convolutional network. The backbone's own linear layer is taken off.
 
     Args:

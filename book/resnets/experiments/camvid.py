@@ -82,9 +82,9 @@ def run(
     parts = data or camvid(height=config.height)
     train, validation, test = (part.to(device) for part in parts)
     train, validation, test = (
-        train[_even(len(train), config.frames)],
-        validation[_even(len(validation), config.judged)],
-        test[_even(len(test), config.judged)],
+        train[even(len(train), config.frames)],
+        validation[even(len(validation), config.judged)],
+        test[even(len(test), config.judged)],
     )
     history, final = {}, {}
     usual = metrics.borders(train.labels, len(CLASSES))
@@ -119,7 +119,7 @@ def run(
                 tables["neighbors"].append({"network": name, "rare": _rare(predicted, usual)})
                 tables["maps"] += [
                     {"network": name, "frame": i, "png": _png(predicted[i])}
-                    for i in _even(len(predicted), SHOWN).tolist()
+                    for i in even(len(predicted), SHOWN).tolist()
                 ]
         tables["influence"].append({"network": name, "before": before, "after": after})
     return new_run(
@@ -151,6 +151,6 @@ def _png(labels: Tensor) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _even(n: int, wanted: int) -> Tensor:
+def even(n: int, wanted: int) -> Tensor:
     """At most `wanted` of the numbers below n, at even distances: neighboring frames are alike."""
     return torch.linspace(0, n - 1, min(n, wanted)).round().long()

@@ -1,6 +1,6 @@
 """From a fully convolutional network to PSPNet, one step after the other, on outfits.
 
-The steps of Zhao et al. (2017), section 5.1, on the scenes of `context`, with its recipe.
+The steps of Zhao et al. (2017), section 5.2, on the scenes of `context`, with its recipe.
 
     python -m resnets run pyramid_steps --scale hour --seed 0
 """
