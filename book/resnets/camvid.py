@@ -4,17 +4,15 @@ In the split of Badrinarayanan et al. (2017), SegNet, with eleven classes: 367, 
 """
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from PIL import Image
 from torchvision.datasets.utils import download_and_extract_archive
 
-from resnets.data import VOID, LabeledScenes, NoNetwork, downloading
+from resnets.data import VOID, LabeledScenes, NoNetwork, data_folders, downloading
 from resnets.standin import drawn_streets
 
 CLASSES = (
@@ -45,12 +43,8 @@ def camvid(
         FileNotFoundError: a file is missing, or a named folder does not exist.
         OSError: the disk is full or cannot be written.
     """
-    cache = platformdirs.user_cache_path("resnets")
-    named = [Path(f) for f in (folder, os.environ.get("RESNETS_DATA")) if f]
-    for place in named:
-        if not place.is_dir():
-            raise FileNotFoundError(f"there is no data folder {place}: correct its name")
-    for place in (*named, cache):
+    *_, cache = places = data_folders(folder)
+    for place in places:
         if (place / "CamVid").is_dir():
             return tuple(_read(place / "CamVid", part, height) for part in FRAMES)
     try:

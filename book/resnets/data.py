@@ -238,12 +238,8 @@ def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]
         FileNotFoundError: `folder` or `RESNETS_DATA` names no folder.
         OSError: the disk is full or cannot be written.
     """
-    cache = platformdirs.user_cache_path("resnets")
-    named = [Path(f) for f in (folder, os.environ.get("RESNETS_DATA")) if f]
-    for place in named:
-        if not place.is_dir():
-            raise FileNotFoundError(f"there is no data folder {place}: correct its name")
-    for place in (*named, cache):
+    *_, cache = places = data_folders(folder)
+    for place in places:
         raw = place / "FashionMNIST" / "raw"
         if any((raw / name).exists() for name, _ in FashionMNIST.resources):
             return _read(raw)
@@ -254,6 +250,19 @@ def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]
             f"Fashion-MNIST is not on this machine and cannot be downloaded: using the {STAND_IN}."
         )
         return stand_in()
+
+
+def data_folders(folder: str | Path | None) -> list[Path]:
+    """Where data is looked for, in this order: `folder`, `RESNETS_DATA`, the cache.
+
+    Raises:
+        FileNotFoundError: one of the first two is named but does not exist.
+    """
+    named = [Path(f) for f in (folder, os.environ.get("RESNETS_DATA")) if f]
+    for place in named:
+        if not place.is_dir():
+            raise FileNotFoundError(f"there is no data folder {place}: correct its name")
+    return [*named, platformdirs.user_cache_path("resnets")]
 
 
 def stand_in() -> tuple[ImageSet, ImageSet]:
