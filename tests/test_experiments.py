@@ -510,6 +510,15 @@ def test_context_trains_every_network_in_both_worlds_on_training_garments(
     assert set(runs.measured([run], "follows").network) == set(context.ALL)
 
 
+def test_test_scenes_show_test_garments_in_other_places(drawn):
+    config = replace(context.CONFIGS["quick"], scenes=12, test_scenes=12)
+    train, test = context.draw(config, drawn, True, seed=4)
+    for part, pieces, seed in ((train, drawn[0], 8), (test, drawn[1], 9)):
+        expected = scenes.fashion_scenes(pieces, 12, outfits=True, seed=seed, noise=0.15)
+        assert torch.equal(part.images, expected.images)
+        assert torch.equal(part.labels, expected.labels)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_networks_compared_in_context_differ_in_what_their_names_say(scale):
     config = context.CONFIGS[scale]

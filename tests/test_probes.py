@@ -314,6 +314,10 @@ def test_influence_is_where_the_middle_output_comes_from():
     assert (found > 0).nonzero().max(0).values.tolist() == [12, 17]
     assert probes.side_of(found, 1 - 1e-6) == 5
     assert torch.equal(found, probes.influence(conv, x))
+    # of a linear map the gradient is the same for every image: the weights, however signed
+    weights = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    kernels = torch.einsum("no,ochw->nchw", weights, conv.weight).abs().sum((0, 1))
+    torch.testing.assert_close(found[8:13, 13:18], kernels / kernels.sum())
 
 
 @pytest.mark.parametrize(("share", "side"), [(0.1, 3), (0.33, 3), (0.34, 5), (1.0, 7)])
