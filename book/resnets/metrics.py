@@ -7,7 +7,7 @@ from resnets.data import VOID
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many pixels of each class were given each class: (true, predicted) counts, int64.
+    """How many pixels of each class were given each class: (true, predicted) counts, int64, CPU.
 
     Both arguments have the same shape, any; pixels with label `VOID` are left out.
 
@@ -28,7 +28,7 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
                 f"{values.min().item()} to {values.max().item()}"
             )
     counts = torch.bincount(true * classes + given, minlength=classes**2)
-    return counts.reshape(classes, classes)
+    return counts.reshape(classes, classes).cpu()
 
 
 def pixel_accuracy(counts: Tensor) -> float:
@@ -49,7 +49,7 @@ def mean_iou(counts: Tensor) -> float:
 
 
 def borders(labels: Tensor, classes: int) -> Tensor:
-    """How often two classes touch in labels (N, H, W): symmetric (classes, classes) counts, int64.
+    """How often two classes touch in labels (N, H, W): symmetric (classes, classes) counts, int64, CPU.
 
     Counted are pairs of neighboring pixels, across and down, of different classes; not `VOID`.
     """
@@ -59,7 +59,7 @@ def borders(labels: Tensor, classes: int) -> Tensor:
         differs = (one != other) & (one != VOID) & (other != VOID)
         index = one[differs].long() * classes + other[differs].long()
         counts += torch.bincount(index, minlength=classes**2).reshape(classes, classes)
-    return counts + counts.T
+    return (counts + counts.T).cpu()
 
 
 def rare_borders(counts: Tensor, usual: Tensor, share: float = 0.01) -> float:

@@ -19,6 +19,22 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=True)
 
 
+class RegionPool(nn.Module):
+    """Average or maximum over `count`×`count` regions: (N, C, H, W) to (N, C, count, count).
+
+    On MPS by way of the CPU, because there the regions have to divide the features.
+    """
+
+    def __init__(self, pool: str, count: int) -> None:
+        super().__init__()
+        self.pool = POOLS[pool](count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "mps":
+            return self.pool(x.cpu()).to(x.device)
+        return self.pool(x)
+
+
 class PyramidPooling(nn.Module):
     """The features, and beside them what they are like in whole regions: section 3.2.
 
@@ -50,7 +66,7 @@ class PyramidPooling(nn.Module):
         width = channels // len(bins) if reduce and bins else channels
         self.levels = nn.ModuleList()
         for count in bins:
-            level = nn.Sequential(POOLS[pool](count))
+            level = nn.Sequential(RegionPool(pool, count))
             if reduce:
                 level.extend([conv1x1(channels, width), nn.BatchNorm2d(width), nn.ReLU()])
             self.levels.append(level)

@@ -152,12 +152,12 @@ def follows_shoe(model: PSPNet, scenes: LabeledScenes) -> dict[str, float]:
 
     "pixels" is the share that was given the top it is, "shoe" the top that goes with the shoe.
     """
-    predicted, labels = predict_labels(model, scenes), scenes.labels
-    expected = torch.zeros(len(labels), 1, 1, dtype=torch.uint8, device=labels.device)
+    predicted, labels = predict_labels(model, scenes).cpu(), scenes.labels.cpu()
+    expected = torch.zeros(len(labels), 1, 1, dtype=torch.uint8)
     for shoe, top in OUTFITS.items():
         worn = (labels == SCENE_CLASSES.index(shoe)).any(2).any(1)
         expected[worn] = SCENE_CLASSES.index(top)
-    tops = torch.isin(labels, torch.tensor(TOPS, device=labels.device))
+    tops = torch.isin(labels, torch.tensor(TOPS))
     mismatched = tops & (labels != expected)
     return {
         "pixels": (predicted == labels)[mismatched].float().mean().item(),
