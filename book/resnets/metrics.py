@@ -51,7 +51,8 @@ def mean_iou(counts: Tensor) -> float:
 def borders(labels: Tensor, classes: int) -> Tensor:
     """How often two classes touch in labels (N, H, W): symmetric (classes, classes) counts.
 
-    int64, on the CPU. Counted are pairs of neighboring pixels, across and down, of different classes; not `VOID`.
+    int64, on the CPU. Counted are pairs of neighboring pixels, across and down, of different
+    classes; not `VOID`.
     """
     counts = torch.zeros(classes, classes, dtype=torch.int64, device=labels.device)
     pairs = [(labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])]
