@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shutil
@@ -169,6 +170,19 @@ def test_what_arrives_otherwise_is_not_kept(arrives, published, monkeypatch, own
         published.unlink()
     assert camvid.camvid()[0].source == camvid.STAND_IN
     assert not list(own_cache.rglob("*.png"))
+
+
+def test_a_full_disk_leaves_no_part_of_the_frames(published, monkeypatch, own_cache):
+    def full(source, target):
+        target.mkdir()
+        (target / "train.txt").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "move", full)
+    with pytest.raises(OSError, match="CamVid needs 600 MB .*free some") as error:
+        camvid.camvid()
+    assert error.value.errno == errno.ENOSPC
+    assert not list(own_cache.iterdir())
 
 
 def test_the_stand_in_is_the_same_every_time_and_has_every_class():

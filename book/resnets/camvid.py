@@ -122,9 +122,11 @@ def _download(target: Path) -> None:
             raise NoNetwork("what arrived are not the published files")
         target.parent.mkdir(parents=True, exist_ok=True)
         arrived = target.with_name(".CamVid")
-        shutil.rmtree(arrived, ignore_errors=True)
-        shutil.move(found, arrived)
-        arrived.rename(target)
+        try:
+            shutil.move(found, arrived)
+            arrived.rename(target)
+        finally:
+            shutil.rmtree(arrived, ignore_errors=True)
 
 
 def _git_tree(folder: Path) -> bytes:
