@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_no_part_of_the_frames(published, monkeypatch, own_ca
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "move", full)
-    with pytest.raises(OSError, match="CamVid needs 600 MB .*free some") as error:
+    with pytest.raises(OSError, match=r"CamVid needs 600 MB .*free some") as error:
         camvid.camvid()
     assert error.value.errno == errno.ENOSPC
     assert not list(own_cache.iterdir())
