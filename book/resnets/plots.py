@@ -21,6 +21,13 @@ LABEL_COLORS = (
     "#AA3377", "#332288", "#999933", "#222222", "#44AA99",
 )  # fmt: skip
 
+# The same in another order, for CamVid: sky, building, pole, road, pavement, tree, sign, fence,
+# car, pedestrian, cyclist.
+STREET_COLORS = (
+    "#66CCEE", "#CCBB44", "#222222", "#DDDDDD", "#EE6677", "#228833",
+    "#AA3377", "#999933", "#4477AA", "#332288", "#44AA99",
+)  # fmt: skip
+
 
 def use_style() -> None:
     """Quiet SVG figures on white, the same bytes for the same figure. Call it in a notebook."""
@@ -198,7 +205,11 @@ def confusion(ax: Axes, counts: Tensor, classes: Sequence[str]) -> None:
     ax.grid(visible=False)
 
 
-def show_parsed(rows: Sequence[tuple[str, Sequence[Tensor]]], classes: Sequence[str]) -> Figure:
+def show_parsed(
+    rows: Sequence[tuple[str, Sequence[Tensor]]],
+    classes: Sequence[str],
+    colors: Sequence[str] = LABEL_COLORS,
+) -> Figure:
     """Images and label maps in a grid with a legend: each row a name and its pictures.
 
     A picture is an image, (1, H, W) gray or (3, H, W) colors, uint8, or labels (H, W).
@@ -218,18 +229,16 @@ def show_parsed(rows: Sequence[tuple[str, Sequence[Tensor]]], classes: Sequence[
             if picture.ndim == 3:
                 ax.imshow(picture.permute(1, 2, 0).cpu(), cmap="gray_r", vmin=0, vmax=255)
             else:
-                ax.imshow(_painted(picture.cpu()))
-    patches = [
-        Patch(color=color, label=name) for color, name in zip(LABEL_COLORS, classes, strict=False)
-    ]
+                ax.imshow(_painted(picture.cpu(), colors))
+    patches = [Patch(color=color, label=name) for color, name in zip(colors, classes, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
-def _painted(labels: Tensor) -> np.ndarray:
+def _painted(labels: Tensor, colors: Sequence[str]) -> np.ndarray:
     """A color for each label, (H, W) to (H, W, 3); white for labels without a color."""
     palette = np.ones((256, 3))
-    palette[: len(LABEL_COLORS)] = [to_rgb(color) for color in LABEL_COLORS]
+    palette[: len(colors)] = [to_rgb(color) for color in colors]
     return palette[labels.numpy()]
 
 
