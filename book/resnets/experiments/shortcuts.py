@@ -31,7 +31,7 @@ class Config:
 
 QUARTER, WHOLE = (16, 32, 64, 128), (64, 128, 256, 512)
 CONFIGS = {
-    "quick": Config(3_000, 2_000, QUARTER, "stride2", Recipe(epochs=2, lr=0.05)),
+    "quick": Config(3_000, 2_000, QUARTER, "stride2", Recipe(epochs=2, batch_size=64, lr=0.05)),
     "hour": Config(20_000, 10_000, QUARTER, "stride2", Recipe(epochs=5, lr=0.05)),
     "full": Config(60_000, 10_000, WHOLE, "stride1", Recipe(epochs=10, lr=0.05)),
 }
