@@ -8,7 +8,7 @@ is that of `context`; nothing was tuned here.
 
 import base64
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class Config:
 SMALL = {"block": "basic", "blocks": (1, 1, 1, 1), "widths": (32, 64, 64, 128)}
 RECIPE = Recipe(epochs=25, batch_size=8, lr=0.05, weight_decay=1e-4, schedule="poly", augment=True)
 CONFIGS = {
-    "quick": Config(180, 96, 40, **SMALL, recipe=Recipe(**asdict(RECIPE) | {"epochs": 4})),
+    "quick": Config(180, 96, 40, **SMALL, recipe=replace(RECIPE, epochs=4)),
     "hour": Config(180, 367, 233, **SMALL, recipe=RECIPE),
     "full": Config(
         360,
@@ -50,7 +50,7 @@ CONFIGS = {
         "bottleneck",
         (3, 4, 6, 3),
         (64, 128, 256, 512),
-        Recipe(**asdict(RECIPE) | {"epochs": 200, "batch_size": 16}),
+        replace(RECIPE, epochs=200, batch_size=16),
     ),
 }
 BINS = {"FCN": (), "PSPNet": (1, 2, 3, 6)}
