@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -40,7 +41,7 @@ def after(chapter, heading):
 def exercises(chapter):
     """(number, the match of the text, the code cell) of each."""
     cells = after(chapter, "## Exercises")
-    for cell, code in zip(cells, cells[1:], strict=False):
+    for cell, code in pairwise(cells):
         if cell.source.startswith("### Exercise"):
             match = EXERCISE.fullmatch(cell.source)
             assert match, cell.source

@@ -105,9 +105,10 @@ def call_with_gradient(answer: Callable, inputs: list[Tensor], upstream: Tensor)
     return {"output": output.detach(), "gradients": _gradients(output, inputs, upstream)}
 
 
-def layers(make: Callable, args: list) -> dict[str, list[int]]:
-    """A question: the shapes of what `make(*args).state_dict()` holds."""
-    return {name: list(value.shape) for name, value in make(*args).state_dict().items()}
+def layers(make: Callable, args: list) -> dict[str, list[int]] | None:
+    """A question: the shapes of what `make(*args).state_dict()` holds; None without any."""
+    shapes = {name: list(value.shape) for name, value in make(*args).state_dict().items()}
+    return shapes or None
 
 
 def convolutions(make: Callable, args: list) -> dict[str, dict]:
