@@ -104,7 +104,7 @@ class Fails(Block):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (NotWritten, "nothing so far"),
+        (NotWritten, "no answer so far"),
         (NoShortcut, "shortcut is missing"),
         (AddedAfterTheReLU, "added after the last ReLU"),
         (ReLUBeforeTheAddition, "ReLU between the last batch normalization and the addition"),
