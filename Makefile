@@ -1,28 +1,36 @@
 # `make book` builds the site, `make test` runs every test; both set up .venv first.
+# `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(firstword $(foreach v,3 3.13 3.12 3.11,$(shell python$(v) -c \
 	'import sys; print(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else None' 2>/dev/null)))
 BIN := .venv/bin
-NOTEBOOKS := $(sort $(wildcard book/*.ipynb))
+NOTEBOOKS := $(sort $(wildcard book/*.ipynb book/assignments/*.ipynb))
+GRADING := PYTHONPATH=book/assignments $(BIN)/python -m grading
 ifdef RESNETS_DATA
 override RESNETS_DATA := $(abspath $(RESNETS_DATA))
 export RESNETS_DATA
 endif
 
-.PHONY: book test execute lock clean
+.PHONY: book test assignments grade execute lock clean
 
-book: .venv/installed
+book: _build/assignments/written
 	@# An incremental build does not see changed style sheets, and passes where one before it failed.
 	$(BIN)/jupyter-book build . -W --keep-going \
 		$$(test -z "$$(find book/_static -newer _build/html/searchindex.js 2>&1)" || echo --all) \
-		|| { rm -rf _build; exit 1; }
+		|| { rm -rf _build/html _build/.doctrees; exit 1; }
 	@echo "Open $(abspath _build/html/index.html)"
 
-test: .venv/installed
+test: .venv/grading
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg tests $(NOTEBOOKS)
+
+assignments: _build/assignments/written
+
+grade: .venv/grading  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none]
+	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
+	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
 
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
 	$(BIN)/python tests/execute.py $(NOTEBOOKS)
@@ -30,6 +38,8 @@ execute: .venv/installed  # every notebook again, top to bottom, outputs kept
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \
 		--output-file requirements.txt pyproject.toml
+	uv pip compile --quiet --universal --generate-hashes --group grading --constraint requirements.txt \
+		--output-file book/assignments/requirements.txt
 
 clean:
 	rm -rf .venv _build
@@ -46,4 +56,16 @@ clean:
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt && \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
+	touch $@
+
+.venv/grading: .venv/installed book/assignments/requirements.txt
+	if command -v uv >/dev/null; then \
+		uv pip install --quiet --no-deps --verify-hashes --compile-bytecode --python $(BIN)/python -r book/assignments/requirements.txt; \
+	else \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r book/assignments/requirements.txt; \
+	fi
+	touch $@
+
+_build/assignments/written: .venv/grading $(wildcard book/assignments/*.ipynb book/assignments/grading/*.py book/resnets/*.py book/resnets/check/*.py)
+	$(GRADING) release _build/assignments
 	touch $@

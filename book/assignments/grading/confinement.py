@@ -1,0 +1,157 @@
+"""The walls around a submission's process: bubblewrap, a container, or, if told so, none.
+
+Inside there is no network, nothing to write to but a small folder in memory, no other process to
+see, and nothing to read but Python, the course library and the images. Not there: the assignments'
+solutions and hidden tests, the gradebook, other submissions, the home folder.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import resnets
+
+GIB = 2**30
+MEMORY = 4 * GIB  # of all its processes together; `session` watches it
+ADDRESSES = 32 * GIB  # of each process: torch with CUDA maps many more than it uses
+PROCESSES = 64  # threads count
+FOLDER = GIB // 4  # what may be written, in memory
+FILE = GIB // 4
+CODE = Path(__file__).parents[1]  # the folder that holds the package `grading`
+IMAGE = "resnets-grading"
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start a confined process, and how to make sure that it has ended."""
+
+    start: list[str]
+    end: list[str] | None = None
+
+
+class NoConfinementError(RuntimeError):
+    """Submissions cannot be confined on this machine as asked."""
+
+
+def command(kind: str) -> Command:
+    """The command of a new process for one submission; `kind` is one of `KINDS`.
+
+    Raises:
+        NoConfinementError: this machine cannot do it; the message says what to do.
+    """
+    if kind not in KINDS:
+        raise NoConfinementError(
+            f"there is no confinement {kind!r}: choose one of {', '.join(KINDS)}"
+        )
+    return KINDS[kind]()
+
+
+def _bubblewrap() -> Command:
+    program = shutil.which("bwrap")
+    works = (
+        program
+        and not subprocess.run(
+            [program, "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True
+        ).returncode
+    )
+    if not works:
+        raise NoConfinementError(
+            "submissions are programs of strangers, and there is no bubblewrap here to confine "
+            "them"
+            + (" (bwrap is installed, but may not make namespaces)" if program else "")
+            + ": install it (Debian: apt install bubblewrap), or grade in a container with "
+            "CONFINEMENT=container, or, if you trust every submission with this machine, say "
+            "CONFINEMENT=none"
+        )
+    visible = _visible()
+    start = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    start += ["--die-with-parent", "--new-session", "--clearenv"]
+    for parent in sorted({parent for path in visible for parent in path.parents} - {Path("/")}):
+        start += ["--perms", "0755", "--dir", str(parent)]  # else root alone could enter them
+    for path in visible:
+        start += ["--ro-bind", str(path), str(path)]
+    for link in ("bin", "lib", "lib64"):
+        if Path("/", link).is_symlink():
+            start += ["--symlink", f"usr/{link}", f"/{link}"]
+        elif Path("/", link).exists():
+            start += ["--ro-bind", f"/{link}", f"/{link}"]
+    start += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", "/dev/shm"):
+        start += ["--perms", "1777", "--size", str(FOLDER), "--tmpfs", folder]
+    start += ["--chdir", "/tmp"]
+    for name, value in _environment().items():
+        start += ["--setenv", name, value]
+    if os.getuid() == 0:  # the limit on processes does not hold for root
+        start += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "setpriv"]
+        start += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        start += ["--inh-caps=-all", "--no-new-privs"]
+    limits = [f"--nproc={PROCESSES}", f"--as={ADDRESSES}", f"--fsize={FILE}", "--core=0"]
+    return Command([*start, "prlimit", *limits, *_worker()])
+
+
+def _container() -> Command:
+    engine = shutil.which("docker") or shutil.which("podman")
+    if (
+        not engine
+        or subprocess.run([engine, "image", "inspect", IMAGE], capture_output=True).returncode
+    ):
+        raise NoConfinementError(
+            f"there is no container image {IMAGE!r}: install Docker or Podman, start it, and build "
+            f"the image with 'docker build -f book/assignments/grading/Dockerfile -t {IMAGE} .'"
+        )
+    name = f"{IMAGE}-{uuid.uuid4().hex}"
+    start = [engine, "run", "--rm", "--interactive", "--name", name, "--network", "none"]
+    start += ["--read-only", "--tmpfs", f"/tmp:size={FOLDER}", "--workdir", "/tmp"]
+    start += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", str(NOBODY)]
+    start += ["--memory", str(MEMORY), "--memory-swap", str(MEMORY)]
+    start += ["--pids-limit", str(PROCESSES)]
+    environment = {"HOME": "/tmp", "RESNETS_DATA": "/data"}
+    if "RESNETS_DATA" in os.environ:
+        start += ["--volume", f"{Path(os.environ['RESNETS_DATA']).resolve()}:/data:ro"]
+    for variable, value in environment.items():
+        start += ["--env", f"{variable}={value}"]
+    return Command([*start, IMAGE, "python", "-m", "grading.worker"], [engine, "kill", name])
+
+
+def _none() -> Command:
+    environment = [f"{name}={value}" for name, value in _environment().items()]
+    return Command(["env", "-i", *environment, *_worker()])
+
+
+KINDS = {"bubblewrap": _bubblewrap, "container": _container, "none": _none}
+
+
+def _visible() -> list[Path]:
+    """What a submission may read: Python and its packages, the course library, the images."""
+    folders = [Path("/usr"), Path(sys.base_prefix), Path(sys.prefix)]
+    folders += [Path(sysconfig.get_path("purelib")), Path(resnets.__file__).parent]
+    folders.append(Path(__file__).parent)
+    if "RESNETS_DATA" in os.environ:
+        folders.append(Path(os.environ["RESNETS_DATA"]))
+    etc = [Path("/etc/ld.so.cache"), Path("/etc/alternatives")]  # some libraries go by way of these
+    folders = {path.resolve() for path in folders} | {path for path in etc if path.exists()}
+    return sorted(p for p in folders if not any(p != f and p.is_relative_to(f) for f in folders))
+
+
+def _environment() -> dict[str, str]:
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": f"{CODE}:{Path(resnets.__file__).parents[1]}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
+    }
+    if "RESNETS_DATA" in os.environ:
+        environment["RESNETS_DATA"] = str(Path(os.environ["RESNETS_DATA"]).resolve())
+    return environment
+
+
+def _worker() -> list[str]:
+    return [str(Path(sys.prefix, "bin", "python")), "-m", "grading.worker"]

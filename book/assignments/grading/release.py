@@ -1,0 +1,118 @@
+"""From an assignment's source to what students get, and from what they hand in to a notebook.
+
+The source holds solutions and hidden tests. nbgrader takes both out.
+"""
+
+import copy
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+import resnets
+from grading.submissions import TASK, TEST, Cell
+
+LIBRARY_TITLE = "# @title The course library: run this cell first"
+LIBRARY = """\
+{title}
+# It does nothing where the library is installed; elsewhere, as in Colab, it writes it beside the
+# notebook. Nothing is downloaded or installed.
+import importlib.util
+import pathlib
+import sys
+
+if importlib.util.find_spec("resnets") is None:
+    FILES = {{
+{files}
+    }}
+    for name, text in FILES.items():
+        path = pathlib.Path("course_library", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.removeprefix("\\n"), encoding="utf-8")
+    sys.path.insert(0, "course_library")"""
+
+
+def library_cell() -> NotebookNode:
+    """A code cell that holds the course library, all but the experiments; collapsed."""
+    root = Path(resnets.__file__).parent
+    paths = [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]
+    files = "\n".join(
+        f"\"{path.relative_to(root.parent).as_posix()}\": r'''\n{path.read_text()}''',"
+        for path in paths
+        if path.name != "__main__.py"
+    )
+    cell = new_code_cell(LIBRARY.format(title=LIBRARY_TITLE, files=files))
+    cell.metadata = NotebookNode(cellView="form", jupyter={"source_hidden": True})
+    cell.id = "library"
+    return cell
+
+
+def student_version(released: NotebookNode) -> NotebookNode:
+    """nbgrader's release with the library in front, ready for Colab or any Jupyter."""
+    notebook = copy.deepcopy(released)
+    notebook.cells.insert(0, library_cell())
+    notebook.metadata.pop("celltoolbar", None)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def assemble(
+    cells: tuple[Cell, ...], source: NotebookNode, released: NotebookNode
+) -> tuple[NotebookNode, list[str]]:
+    """The notebook to grade: the student's cells, with the source's own setup and tests.
+
+    The tests of a task stand behind the last cell that begins with its `# Task` line; where there
+    is none, its empty cell is put back. Also returned: a line on everything that was odd.
+    """
+    tasks = {_number(cell, TASK): cell for cell in released.cells if _number(cell, TASK)}
+    tests = {number: [c for c in source.cells if _number(c, TEST) == number] for number in tasks}
+    markers = [cell.marker(TASK) for cell in cells]
+    notes = [
+        f"task {number} stands in {markers.count(number)} cells: all were run, in order"
+        for number in tasks
+        if markers.count(number) > 1
+    ]
+    assembled = [copy.deepcopy(setup(source))]
+    for position, cell in enumerate(cells):
+        marker = markers[position]
+        if cell.marker(TEST) or cell.source.startswith((LIBRARY_TITLE, "# Setup")):
+            continue
+        if marker not in tasks or marker in markers[position + 1 :]:
+            assembled.append(_plain(cell, released))
+            continue
+        assembled.append(_with_source(tasks[marker], cell.source))
+        assembled += copy.deepcopy(tests[marker])
+    for number, cell in tasks.items():
+        if number not in markers:
+            notes.append(f"task {number} is missing: no cell begins with '# Task {number}'")
+            assembled += [copy.deepcopy(cell), *copy.deepcopy(tests[number])]
+    notebook = copy.deepcopy(source)
+    notebook.cells = assembled
+    for position, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{position}"
+    return notebook, notes
+
+
+def _plain(cell: Cell, released: NotebookNode) -> NotebookNode:
+    if cell.kind == "code":
+        return new_code_cell(cell.source)
+    if any(cell.source == own.source for own in released.cells):
+        return new_markdown_cell(cell.source)
+    # A student's own text is shown as typed: its links and HTML are not to come alive in feedback.
+    return new_markdown_cell("\n".join(f"    {line}" for line in cell.source.splitlines()))
+
+
+def setup(source: NotebookNode) -> NotebookNode:
+    """The source's setup cell."""
+    return next(cell for cell in source.cells if cell.source.startswith("# Setup"))
+
+
+def _number(cell: NotebookNode, pattern) -> str | None:
+    return Cell(cell.cell_type, cell.source).marker(pattern)
+
+
+def _with_source(cell: NotebookNode, source: str) -> NotebookNode:
+    cell = copy.deepcopy(cell)
+    cell.source = source
+    return cell

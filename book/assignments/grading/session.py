@@ -1,0 +1,280 @@
+"""One submission's process, seen from outside: run a cell in it, test what it defined.
+
+A test cell runs in this process, in a namespace that no submission reaches. A name that the
+submission defined stands there for a copy of its numbers, or for a `Remote`, which is called by
+asking the confined process. So the worst that a submission can do is to give wrong numbers.
+"""
+
+import ast
+import builtins
+import contextlib
+import io
+import json
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from grading import confinement, wire
+from resnets.check.asking import NOT_WRITTEN, Mistake
+
+MESSAGE = 64 * 2**20  # bytes of one reply
+SHOWN = 20_000  # characters of an output that the feedback shows
+START_SECONDS = 120  # the libraries load
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a submission may take, in seconds: each cell or call, and all of it."""
+
+    cell: float = 120
+    submission: float = 900
+
+
+class EndedError(Exception):
+    """The confined process is gone; the message says why."""
+
+
+class Process:
+    """A confined process, and one request and reply after the other."""
+
+    def __init__(self, kind: str) -> None:
+        self.command = confinement.command(kind)
+        self.process = subprocess.Popen(
+            self.command.start,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+
+    def ask(self, request: dict, seconds: float) -> dict:
+        """The reply to `request`.
+
+        Raises:
+            EndedError: none came in time, or too long a one, or nonsense; the process is ended.
+        """
+        try:
+            return self._exchange(json.dumps(request).encode() + b"\n", seconds)
+        except EndedError:
+            self.end()
+            raise
+
+    def _exchange(self, line: bytes, seconds: float) -> dict:
+        deadline = time.monotonic() + seconds
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except OSError as error:
+            raise EndedError("its process ended") from error
+        received = bytearray()
+        while not received.endswith(b"\n"):
+            if time.monotonic() > deadline:
+                raise EndedError(f"it did not come to an end within {seconds:.0f} s")
+            if self._memory() > confinement.MEMORY:
+                gib = confinement.MEMORY / confinement.GIB
+                raise EndedError(f"it took more than {gib:.0f} GiB of memory")
+            if not self.selector.select(timeout=min(0.1, seconds)):
+                continue
+            chunk = self.process.stdout.read(2**20)
+            if not chunk:
+                raise EndedError("its process ended")
+            received += chunk
+            if len(received) > MESSAGE:
+                raise EndedError(f"it gave more than {MESSAGE >> 20} MiB at once")
+        try:
+            reply = json.loads(received)
+        except (ValueError, RecursionError) as error:
+            raise EndedError("it answered nonsense") from error
+        if not isinstance(reply, dict):
+            raise EndedError("it answered nonsense")
+        return reply
+
+    def _memory(self) -> int:
+        """Bytes that it and all its children have in memory."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+    def end(self) -> None:
+        """End the process and everything that it started."""
+        self.selector.close()
+        self.process.kill()
+        if self.command.end:
+            subprocess.run(self.command.end, capture_output=True)
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+class Session:
+    """The cells of one submission, run in order, and the tests between them.
+
+    Where a cell or a call ends the process, a new one runs the earlier cells again, without the
+    cell at fault, so that the other tasks are graded as if it were not there.
+
+    Args:
+        kind: of confinement, one of `confinement.KINDS`.
+        setup: the source of the assignment's setup cell, run in both processes.
+    """
+
+    def __init__(self, kind: str, setup: str, limits: Limits) -> None:
+        self.kind, self.limits = kind, limits
+        self.deadline = time.monotonic() + limits.submission
+        self.cells: list[str] = []
+        self.process: Process | None = None
+        self.generation = 0  # of the process: what an earlier one kept is gone
+        self.trusted: dict = {}
+        exec(setup, self.trusted)
+
+    def run(self, source: str) -> tuple[list[dict], str | None]:
+        """Run a cell of the submission: its outputs, and what went wrong."""
+        try:
+            reply = self._ask({"action": "run", "source": source})
+        except EndedError as error:
+            return [], f"the cell was stopped: {error}"
+        self.cells.append(source)
+        error = reply.get("error")
+        return _outputs(reply.get("outputs")), _message(error) if error else None
+
+    def test(self, source: str) -> str | None:
+        """Run a test cell here: None if it passes, else what it says."""
+        try:
+            names = dict(self.trusted)
+            names.update(self._lookup(_free_names(source, names)))
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(source, names)
+        except Exception as error:
+            plain = isinstance(error, AssertionError | Mistake | EndedError)
+            return str(error) if plain and str(error) else f"{type(error).__name__}: {error}"
+        return None
+
+    def call(self, question: Callable | None, inputs: list, options: dict, generation: int):
+        """Call something in the confined process.
+
+        Raises:
+            Mistake: it raised an exception, or did not come back.
+        """
+        try:
+            request = {
+                "action": "call",
+                "question": question and [question.__module__, question.__name__],
+                "inputs": wire.encode([inputs, options], self._reference),
+            }
+            if generation != self.generation:
+                raise EndedError("what it gave before is lost, because its process ended")
+            reply = self._ask(request)
+            if reply.get("error"):
+                raise Mistake(_message(reply["error"]))
+            return wire.decode(reply.get("result"), self._remote)
+        except EndedError as error:
+            raise Mistake(f"Your code was stopped: {error}.") from error
+        except ValueError as error:
+            raise Mistake("Your code gave something that is not plain numbers.") from error
+
+    def end(self) -> None:
+        """End the submission's process."""
+        if self.process:
+            self.process.end()
+            self.process = None
+
+    def _ask(self, request: dict) -> dict:
+        self._start()
+        try:
+            return self.process.ask(request, self._seconds())
+        except EndedError:
+            self.process = None
+            raise
+
+    def _start(self) -> None:
+        """A process that has run the earlier cells."""
+        if self.process:
+            return
+        self.generation += 1
+        self.process = Process(self.kind)
+        try:
+            requests = [{"action": "names", "names": []}]
+            requests += [{"action": "run", "source": source} for source in self.cells]
+            for request in requests:
+                self.process.ask(request, max(START_SECONDS, self._seconds()))
+        except EndedError:
+            self.process = None
+            raise
+
+    def _seconds(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise EndedError(f"the submission took {self.limits.submission:.0f} s in all")
+        return min(self.limits.cell, left)
+
+    def _lookup(self, names: list[str]) -> dict:
+        found = self._ask({"action": "names", "names": names}).get("names")
+        if not isinstance(found, dict):
+            return {}
+        return {name: wire.decode(found[name], self._remote) for name in names if name in found}
+
+    def _remote(self, item) -> "Remote":
+        if not isinstance(item, dict) or type(item.get("object")) is not int:
+            raise ValueError("nothing that was kept")
+        return Remote(self, item["object"], self.generation)
+
+    def _reference(self, value) -> dict:
+        if not isinstance(value, Remote):
+            raise TypeError(f"a test passes a {type(value).__name__} to a submission")
+        return {"object": value._number}
+
+
+class Remote:
+    """Something that a submission defined, to be called or asked from here."""
+
+    def __init__(self, session: Session, number: int, generation: int) -> None:
+        self._session, self._number, self._generation = session, number, generation
+
+    def __call__(self, *inputs, **options):
+        return self._session.call(None, [self, *inputs], options, self._generation)
+
+    def __ask__(self, question: Callable, inputs: tuple):
+        return self._session.call(question, [self, *inputs], {}, self._generation)
+
+
+def _free_names(source: str, known: dict) -> list[str]:
+    read = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    return sorted(read - set(known) - set(dir(builtins)))
+
+
+def _message(error) -> str:
+    if not (isinstance(error, list) and len(error) == 2):
+        return "Your code stopped with an error."
+    name, text = (str(part)[:2000] for part in error)
+    return (
+        NOT_WRITTEN if name == "NotImplementedError" else f"Your code stopped with {name}: {text}"
+    )
+
+
+def _outputs(outputs) -> list[dict]:
+    """Outputs as a notebook holds them, not longer than a page shows."""
+    shown = []
+    for output in outputs if isinstance(outputs, list) else []:
+        match output:
+            case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
+                if len(text) > SHOWN:
+                    text = f"{text[:SHOWN]}\n… {len(text) - SHOWN:,} more characters\n"
+                shown.append({"output_type": "stream", "name": name, "text": text})
+            case {"output_type": "display_data", "data": {**data}}:
+                data = {k: v for k, v in data.items() if k in SHOWABLE and isinstance(v, str)}
+                if sum(map(len, data.values())) > 2**20:
+                    data = {"text/plain": "(more than 1 MiB to show)"}
+                shown.append({"output_type": "display_data", "data": data, "metadata": {}})
+    return shown[:20]
+
+
+SHOWABLE = ("text/plain", "image/png")

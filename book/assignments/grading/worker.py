@@ -1,0 +1,105 @@
+"""The process that runs a submission: `python -m grading.worker`, started by `session`, confined.
+
+It reads requests from its standard input and answers on its standard output, a line of JSON each.
+Nothing it says is trusted.
+"""
+
+import base64
+import importlib
+import io
+import json
+import os
+import sys
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import RichOutput, capture_output
+from traitlets.config import Config
+
+from grading import wire
+
+
+class Shell(InteractiveShell):
+    """IPython's shell without a window system: figures become outputs."""
+
+    def enable_gui(self, gui=None):
+        pass
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # what a submission prints past Python's sys.stdout is not a reply
+        os.dup2(nothing, stream)
+    sys.stdin = io.StringIO()
+    shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
+    shell.enable_matplotlib("inline")
+    shell.run_line_magic("xmode", "Minimal")  # a traceback would show this machine's folders
+    kept: list = []
+    actions = {"run": run, "names": names, "call": call}
+    for line in requests:
+        request = json.loads(line)
+        reply = actions[request["action"]](shell, kept, request)
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def run(shell: InteractiveShell, kept: list, request: dict) -> dict:
+    """Run a cell: its outputs as in a notebook file."""
+    with capture_output() as captured:
+        result = shell.run_cell(request["source"])
+    outputs = [
+        {"output_type": "stream", "name": name, "text": text}
+        for name, text in (("stdout", captured.stdout), ("stderr", captured.stderr))
+        if text
+    ]
+    outputs += [_displayed(output) for output in captured.outputs]
+    error = result.error_before_exec or result.error_in_exec
+    return {"outputs": outputs, "error": error and _told(error)}
+
+
+def _displayed(output: RichOutput) -> dict:
+    data = {
+        kind: base64.b64encode(content).decode() if isinstance(content, bytes) else content
+        for kind, content in output.data.items()
+    }
+    return {"output_type": "display_data", "data": data, "metadata": {}}
+
+
+def names(shell: InteractiveShell, kept: list, request: dict) -> dict:
+    """What the notebook's names hold, of those that it defined."""
+    found = [name for name in request["names"] if name in shell.user_ns]
+    return {"names": {name: _encode(shell.user_ns[name], kept) for name in found}}
+
+
+def call(shell: InteractiveShell, kept: list, request: dict) -> dict:
+    """Call a kept object, or a question of the course library about one."""
+    try:
+        inputs, options = wire.decode(request["inputs"], lambda item: kept[item["object"]])
+        if request["question"]:
+            module, name = request["question"]
+            function = getattr(importlib.import_module(module), name)
+        else:
+            function, inputs = inputs[0], inputs[1:]
+        with capture_output():
+            result = function(*inputs, **options)
+        return {"result": _encode(result, kept)}
+    except BaseException as error:  # SystemExit is the submission's as well
+        return {"error": _told(error)}
+
+
+def _encode(value, kept: list):
+    def keep(thing):
+        kept.append(thing)
+        return {"object": len(kept) - 1}
+
+    return wire.encode(value, keep)
+
+
+def _told(error: BaseException) -> list[str]:
+    return [type(error).__name__, str(error)[:2000]]
+
+
+if __name__ == "__main__":
+    main()
