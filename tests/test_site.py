@@ -1,5 +1,7 @@
 """The built site, as files. Built once, with warnings as errors, as `make book` does."""
 
+import html
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
+
+pytest.importorskip("nbgrader")
+
+from grading.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -19,6 +26,7 @@ PAGES = (
     "04_bottlenecks",
     "05_gradient_flow",
     "06_pspnet_backbone",
+    "teaching",
     "reference/claims",
     "reference/bibliography",
 )
@@ -30,6 +38,7 @@ def site(tmp_path_factory):
     copy = tmp_path_factory.mktemp("site")
     ignored = shutil.ignore_patterns(".*", "_build", "tests", "__pycache__", "*.egg-info")
     shutil.copytree(ROOT, copy, ignore=ignored, dirs_exist_ok=True)
+    main(["release", str(copy / "_build" / "assignments")])
     command = [
         Path(sys.executable).parent / "jupyter-book",
         "build",
@@ -93,7 +102,37 @@ def test_internal_links_and_anchors_resolve(page):
 
 
 def test_chapters_show_their_outputs(site):
-    for name in PAGES[1:-2]:
-        html = (site / "book" / f"{name}.html").read_text()
-        assert html.count("cell_output") > 10
-        assert "Fashion-MNIST" in html and "application/vnd" not in html
+    for name in PAGES[1:7]:
+        text = (site / "book" / f"{name}.html").read_text()
+        assert text.count("cell_output") > 10
+        assert "Fashion-MNIST" in text and "application/vnd" not in text
+
+
+def test_the_student_versions_are_there_to_download(site):
+    links = [a["href"] for a in parse(site / "book" / "teaching.html").all("a") if "href" in a]
+    names = {link.rpartition("/")[2] for link in links if link.endswith(".ipynb")}
+    assert {path.name for path in (ROOT / "book" / "assignments").glob("*.ipynb")} <= names
+
+
+def test_solutions_and_hidden_tests_are_nowhere_in_the_site(site):
+    """Neither on a page, nor in a download, nor in the search index."""
+    pattern = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", re.DOTALL)
+    secret = set()
+    for path in (ROOT / "book" / "assignments").glob("*.ipynb"):
+        source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        lines = {line.strip() for code in pattern.findall(source) for line in code.splitlines()}
+        shown = pattern.sub("", source)
+        secret |= {line for line in lines if len(line) >= 40 and line not in shown}
+    library = "".join(path.read_text() for path in (ROOT / "book" / "resnets").rglob("*.py"))
+    chapters = "".join(
+        cell.source
+        for path in (ROOT / "book").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+    )
+    secret = {line for line in secret if line not in library and line not in chapters}
+    assert len(secret) > 50
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".js", ".ipynb", ".txt", ".md"):
+            text = html.unescape(re.sub(r"<[^>]+>", "", path.read_text()))
+            text = text.replace('\\"', '"')
+            assert not [line for line in secret if line in text], path

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 TOLERANCE = 1e-6  # relative to the largest number; everything is computed in float64
-NOT_WRITTEN = "There is no answer so far: write yours where the dots are."
+NOT_WRITTEN = "There is no answer so far: write yours, and run the cell again."
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,18 @@ def convolutions(make: Callable, args: list) -> dict[str, dict]:
     """A question: stride, padding, dilation and groups of each `nn.Conv2d` in `make(*args)`."""
     return {
         name: {
-            "stride": module.stride[0],
-            "padding": module.padding[0] if isinstance(module.padding, tuple) else module.padding,
-            "dilation": module.dilation[0],
+            "stride": _side(module.stride),
+            "padding": _side(module.padding),
+            "dilation": _side(module.dilation),
             "groups": module.groups,
         }
         for name, module in make(*args).named_modules()
         if isinstance(module, nn.Conv2d)
     }
+
+
+def _side(setting):
+    return setting[0] if isinstance(setting, tuple) else setting
 
 
 def evaluate(
@@ -160,7 +164,7 @@ def random(*shape: int) -> Tensor:
     """Fresh normal numbers, float64, other ones at each call: not from the global generator."""
     generator = torch.Generator()
     generator.seed()
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def random_state(make: Callable, args: list) -> dict[str, Tensor]:
@@ -201,18 +205,15 @@ def expect(got, right, what: str, mistakes: Mapping[str, object] | None = None) 
     for message, wrong in (mistakes or {}).items():
         if same(got, wrong) and not same(right, wrong):
             raise Mistake(message)
-    got, right = _tensor(got), _tensor(right)
+    got, right, what = _tensor(got), _tensor(right), what[0].upper() + what[1:]
     if got is None:
-        raise Mistake(f"{what.capitalize()} should be numbers, and is something else.")
+        raise Mistake(f"{what} should be numbers, and is something else.")
     if got.shape != right.shape:
-        raise Mistake(
-            f"{what.capitalize()} has shape {tuple(got.shape)}, and should have "
-            f"{tuple(right.shape)}."
-        )
+        raise Mistake(f"{what} has shape {tuple(got.shape)}, and should have {tuple(right.shape)}.")
     if right.ndim == 0:
-        raise Mistake(f"{what.capitalize()} is {got.item():.6g}, which is not right.")
+        raise Mistake(f"{what} is {got.item():.6g}, which is not right.")
     raise Mistake(
-        f"{what.capitalize()} is off by up to {(got - right).abs().max().item():.3g}, where the "
+        f"{what} is off by up to {(got - right).abs().max().item():.3g}, where the "
         f"largest number is {right.abs().max().item():.3g}."
     )
 
@@ -260,6 +261,8 @@ def expect_convolutions(got: Mapping, right: Mapping, advice: Mapping[str, str])
     """
     for name in right:
         for setting, value in right[name].items():
+            if name not in got:
+                raise Mistake(f"{name} is not an `nn.Conv2d`.")
             if got[name][setting] != value:
                 default = f"{name} has {setting} {got[name][setting]}, and should have {value}."
                 raise Mistake(advice.get(f"{name} {setting}", default))
