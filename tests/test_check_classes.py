@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from resnets import check
+from resnets.check.classes import call_and_inputs
 
 
 def left_over(columns, target):
@@ -385,3 +386,17 @@ def test_gradient_descent_limit_names_the_mistake(answer, says):
     verdict = check.gradient_descent_limit(answer)
     assert not verdict
     assert says in verdict.message
+
+
+def test_inputs_that_an_answer_changes_are_told_and_stay():
+    def answer(x, numbers):
+        numbers.append(2)
+        return x.mul_(3)
+
+    x, numbers = torch.ones(2), [1]
+    told = check.ask(call_and_inputs, answer, x, numbers)
+    assert told["inputs"][0].tolist() == [3, 3] and told["inputs"][1] == [1, 2]
+    assert told["result"].tolist() == [3, 3]
+    assert x.tolist() == [1, 1] and numbers == [1]
+    with pytest.raises(check.Mistake, match="no answer so far"):
+        check.ask(call_and_inputs, lambda x: None, x)

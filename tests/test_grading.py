@@ -240,6 +240,11 @@ def graded(sources, student_version, tmp_path_factory):
             cell.source = cell.source.splitlines()[0] + "\nassert True"
     hand_in("edited tests/a.ipynb", edited)
     hand_in("script/a.ipynb", with_script(student_version))
+    imports = answered(student_version, RIGHT | {"7.2": "# Task 7.2\nlayers = int(math.sqrt(324))"})
+    for cell in imports.cells:
+        if cell.source.startswith("# Setup"):
+            cell.source += "\nimport math"
+    hand_in("imports/a.ipynb", imports)
 
     hand_in("reference/07_sample.ipynb", answered(student_version))
     hand_in("empty/07_sample.ipynb", student_version)
@@ -299,7 +304,7 @@ def test_a_trick_scores_what_it_deserves(graded, name):
 
 @confined
 def test_the_others_are_graded_as_if_there_were_no_tricks(graded):
-    for name in ("reference", "colab", "old", "Zoë 李雷", "twice", "script"):
+    for name in ("reference", "colab", "old", "Zoë 李雷", "twice", "script", "imports"):
         assert graded[0].loc[name, "points"] == FULL, name
     assert graded[0].loc["empty", "points"] == 0
 

@@ -76,7 +76,9 @@ def assemble(
     assembled = [copy.deepcopy(setup(source))]
     for position, cell in enumerate(cells):
         marker = markers[position]
-        if cell.marker(TEST) or cell.source.startswith((LIBRARY_TITLE, "# Setup")):
+        if cell.marker(TEST) or cell.source.startswith(LIBRARY_TITLE):
+            continue
+        if cell.source == assembled[0].source:  # the setup, which may have been added to, runs once
             continue
         if marker not in tasks or marker in markers[position + 1 :]:
             assembled.append(_plain(cell, released))

@@ -1,5 +1,6 @@
 """Checks for chapter 1: function classes and nested functions."""
 
+import copy
 from collections.abc import Callable, Sequence
 from itertools import permutations
 
@@ -149,6 +150,13 @@ def dimensions(sizes: Sequence[int]) -> str:
             {f"Number ({letter}): {message}.": value for value, message in messages.items()},
         )
     return "All four: a class is as large as its independent columns, and no larger than the data."
+
+
+def call_and_inputs(answer: Callable, *inputs) -> dict | None:
+    """A question: what does the function give, and what are its inputs after the call?"""
+    given = copy.deepcopy(inputs)
+    result = answer(*given)
+    return None if result is None else {"result": result, "inputs": list(given)}
 
 
 def insertion(insert: Callable, blocks: list, place: int) -> dict | None:
