@@ -104,3 +104,10 @@ def test_quizzes_explain_every_choice(chapter):
         assert all(len(why) >= 40 for _, why in choices)
         places.append(verdicts.index("Right"))
     assert len(set(places)) > 1, "the right choice stands in the same place everywhere"
+
+
+def test_summaries_are_plain_html(chapter):
+    """Markdown and formulas inside of `<summary>` are shown as they were typed."""
+    for cell in chapter.cells:
+        for summary in re.findall(r"<summary>(.*?)</summary>", cell.source):
+            assert not re.search(r"[$`*]", summary), summary

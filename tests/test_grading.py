@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import nbformat
@@ -16,7 +17,7 @@ pytest.importorskip("nbgrader")
 from grading import confinement, submissions
 from grading.__main__ import grade_folder, main
 from grading.course import Course
-from grading.session import Limits
+from grading.session import EndedError, Limits, Process
 
 try:
     confinement.command("bubblewrap")
@@ -439,6 +440,35 @@ def test_bad_input_is_told_in_words(arguments, says, tmp_path, monkeypatch, caps
         monkeypatch.setattr(confinement, "command", lambda kind: None)
     assert main(["grade", *arguments, "--output", str(tmp_path / "out")]) == 1
     assert says in capsys.readouterr().err
+
+
+def test_a_process_that_no_longer_reads_does_not_hold_up_the_grader(monkeypatch):
+    deaf = confinement.Command(["sleep", "60"])
+    monkeypatch.setattr(confinement, "command", lambda kind: deaf)
+    process, started = Process("deaf"), time.monotonic()
+    with pytest.raises(EndedError, match="within 1 s"):
+        process.ask({"inputs": "x" * 2**24}, seconds=1)
+    assert time.monotonic() - started < 10
+    assert process.process.returncode is not None
+
+
+def test_a_submission_that_cannot_be_graded_does_not_stop_the_others(
+    monkeypatch, sources, student_version, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    for name in ("Ann", "Bob"):
+        nbformat.write(answered(student_version), tmp_path / "in" / f"{name}.ipynb")
+    grade = Course.grade
+
+    def fail_for_ann(self, submission, *others):
+        if submission.student == "Ann":
+            raise OSError("File name too long")
+        return grade(self, submission, *others)
+
+    monkeypatch.setattr(Course, "grade", fail_for_ann)
+    grade_folder(tmp_path / "in", tmp_path / "out", "none", Limits(20, 60), sources)
+    assert pd.read_csv(tmp_path / "out" / "grades.csv")["student"].tolist() == ["Bob"]
+    assert "Ann.ipynb: File name too long" in (tmp_path / "out" / "report.txt").read_text()
 
 
 def test_the_container_is_as_narrow_as_the_sandbox(monkeypatch):

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from nbgrader.converters import NbGraderException
 from tqdm import tqdm
 
 from grading import confinement, submissions
@@ -64,7 +65,10 @@ def grade_folder(
     notes = {}
     for submission in (progress := tqdm(found, unit="submission", file=sys.stdout)):
         progress.set_postfix_str(f"{submission.student}, {submission.assignment}")
-        notes[submission] = course.grade(submission, kind, limits)
+        try:
+            notes[submission] = course.grade(submission, kind, limits)
+        except (NbGraderException, OSError) as error:  # the others are graded all the same
+            left_out.append(f"{submission.path.relative_to(folder)}: {error}")
     course.write_grades()
     report = _report(course.grades(), notes, left_out)
     (course.folder / "report.txt").write_text(report, encoding="utf-8")

@@ -49,8 +49,10 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
-        os.set_blocking(self.process.stdout.fileno(), False)
+        for stream in (self.process.stdin, self.process.stdout):
+            os.set_blocking(stream.fileno(), False)
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.process.stdout, selectors.EVENT_READ)
 
@@ -68,26 +70,30 @@ class Process:
 
     def _exchange(self, line: bytes, seconds: float) -> dict:
         deadline = time.monotonic() + seconds
-        try:
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
-        except OSError as error:
-            raise EndedError("its process ended") from error
-        received = bytearray()
+        left, received = memoryview(line), bytearray()
+        self.selector.register(self.process.stdin, selectors.EVENT_WRITE)
         while not received.endswith(b"\n"):
             if time.monotonic() > deadline:
                 raise EndedError(f"it did not come to an end within {seconds:.0f} s")
             if self._memory() > confinement.MEMORY:
                 gib = confinement.MEMORY / confinement.GIB
                 raise EndedError(f"it took more than {gib:.0f} GiB of memory")
-            if not self.selector.select(timeout=min(0.1, seconds)):
-                continue
-            chunk = self.process.stdout.read(2**20)
-            if not chunk:
-                raise EndedError("its process ended")
-            received += chunk
+            for ready, _ in self.selector.select(timeout=min(0.1, seconds)):
+                try:
+                    if ready.fileobj is self.process.stdin:
+                        left = left[os.write(ready.fd, left[: 2**16]) :]
+                        if not left:
+                            self.selector.unregister(self.process.stdin)
+                    elif chunk := os.read(ready.fd, 2**20):
+                        received += chunk
+                    else:
+                        raise EndedError("its process ended")
+                except OSError as error:
+                    raise EndedError("its process ended") from error
             if len(received) > MESSAGE:
                 raise EndedError(f"it gave more than {MESSAGE >> 20} MiB at once")
+        if left:
+            raise EndedError("it answered before it was asked")
         try:
             reply = json.loads(received)
         except (ValueError, RecursionError) as error:
