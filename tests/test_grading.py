@@ -268,7 +268,7 @@ def graded(sources, student_version, tmp_path_factory):
     (folder / "link").mkdir()
     (folder / "link" / "a.ipynb").symlink_to(folder / "reference" / "07_sample.ipynb")
 
-    grade_folder(folder, output, "bubblewrap", Limits(cell=8, submission=120), sources)
+    grade_folder(folder, output, "bubblewrap", Limits(cell=6, submission=120), sources)
     grades = pd.read_csv(output / "grades.csv").set_index("student")
     return grades, output, (output / "report.txt").read_text(), outside
 
@@ -351,7 +351,7 @@ def test_what_cannot_be_graded_has_a_line_in_the_report(graded, line):
 @confined
 def test_the_report_says_what_failed_to_run(graded):
     report = graded[2]
-    assert "the cell was stopped: it did not come to an end within 8 s" in report
+    assert "the cell was stopped: it did not come to an end within 6 s" in report
     assert "the cell was stopped: its process ended" in report
     assert "# Task 7.2: There is no answer so far" in report
 

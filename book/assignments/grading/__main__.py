@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from grading import confinement, submissions
 from grading.course import SOURCES, Course
-from grading.session import Limits
+from grading.session import Limits, Workers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,13 +62,16 @@ def grade_folder(
     course = Course(output, sources)
     found, left_out = submissions.find(folder, course.assignments)
     course.release()
-    notes = {}
-    for submission in (progress := tqdm(found, unit="submission", file=sys.stdout)):
-        progress.set_postfix_str(f"{submission.student}, {submission.assignment}")
-        try:
-            notes[submission] = course.grade(submission, kind, limits)
-        except (NbGraderException, OSError) as error:  # the others are graded all the same
-            left_out.append(f"{submission.path.relative_to(folder)}: {error}")
+    notes, workers = {}, Workers(kind)
+    try:
+        for submission in (progress := tqdm(found, unit="submission", file=sys.stdout)):
+            progress.set_postfix_str(f"{submission.student}, {submission.assignment}")
+            try:
+                notes[submission] = course.grade(submission, workers, limits)
+            except (NbGraderException, OSError) as error:  # the others are graded all the same
+                left_out.append(f"{submission.path.relative_to(folder)}: {error}")
+    finally:
+        workers.end()
     course.write_grades()
     report = _report(course.grades(), notes, left_out)
     (course.folder / "report.txt").write_text(report, encoding="utf-8")

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
 from grading import release
-from grading.session import Limits, Session
+from grading.session import Limits, Session, Workers
 from grading.submissions import TEST, Cell, Submission
 
 SOURCES = Path(__file__).parents[1]
@@ -66,13 +66,13 @@ class Course:
             _write(release.student_version(notebook), paths[-1])
         return paths
 
-    def grade(self, submission: Submission, confinement: str, limits: Limits) -> list[str]:
+    def grade(self, submission: Submission, workers: Workers, limits: Limits) -> list[str]:
         """Grade one submission, write its feedback page, and say what failed to run."""
         name, student = submission.assignment, submission.student
         source, released = self.sources[name], self.released[name]
         notebook, notes = release.assemble(submission.cells, source, released)
         _write(notebook, self._path("submitted", student, name))
-        session = Session(confinement, release.setup(source).source, limits)
+        session = Session(workers, release.setup(source).source, limits)
         try:
             confined = Confined(session, released, notes.append)
             self._convert(

@@ -122,6 +122,26 @@ class Process:
         self.process.wait()
 
 
+class Workers:
+    """Processes for submissions, the next one started ahead: their libraries take seconds to load.
+
+    `kind` is that of the confinement, one of `confinement.KINDS`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.next = Process(kind)
+
+    def take(self) -> Process:
+        """A process that nothing ran in yet."""
+        process, self.next = self.next, Process(self.kind)
+        return process
+
+    def end(self) -> None:
+        """End the one that waits."""
+        self.next.end()
+
+
 class Session:
     """The cells of one submission, run in order, and the tests between them.
 
@@ -129,12 +149,12 @@ class Session:
     cell at fault, so that the other tasks are graded as if it were not there.
 
     Args:
-        kind: of confinement, one of `confinement.KINDS`.
+        workers: where its processes come from.
         setup: the source of the assignment's setup cell, run in both processes.
     """
 
-    def __init__(self, kind: str, setup: str, limits: Limits) -> None:
-        self.kind, self.limits = kind, limits
+    def __init__(self, workers: Workers, setup: str, limits: Limits) -> None:
+        self.workers, self.limits = workers, limits
         self.deadline = time.monotonic() + limits.submission
         self.cells: list[str] = []
         self.process: Process | None = None
@@ -206,7 +226,7 @@ class Session:
         if self.process:
             return
         self.generation += 1
-        self.process = Process(self.kind)
+        self.process = self.workers.take()
         try:
             requests = [{"action": "names", "names": []}]
             requests += [{"action": "run", "source": source} for source in self.cells]
