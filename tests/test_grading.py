@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("nbgrader")
 
+import resnets
 from grading import confinement, submissions
 from grading.__main__ import grade_folder, main
 from grading.course import Course
@@ -417,6 +419,33 @@ def test_without_confinement_nothing_is_graded(monkeypatch, sources, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
+def test_where_the_process_does_not_start_nobody_gets_zero(
+    monkeypatch, student_version, tmp_path, capsys
+):
+    (tmp_path / "in").mkdir()
+    nbformat.write(answered(student_version), tmp_path / "in" / "Ann.ipynb")
+    broken = confinement.Command([sys.executable, "-c", "raise OSError('no library')"])
+    monkeypatch.setattr(confinement, "command", lambda kind: broken)
+    assert main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 1
+    assert "does not start: OSError: no library" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@confined
+def test_a_confined_process_starts_where_the_course_lies_in_a_temporary_folder(
+    monkeypatch, tmp_path
+):
+    """The folder that a submission may write to must not hide what it reads."""
+    for name in ("grading", "resnets"):
+        folder = Path(confinement.__file__ if name == "grading" else resnets.__file__).parent
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("recorded"))
+    monkeypatch.setattr(confinement, "__file__", str(tmp_path / "grading" / "confinement.py"))
+    monkeypatch.setattr(confinement, "CODE", tmp_path)
+    monkeypatch.setattr(resnets, "__file__", str(tmp_path / "resnets" / "__init__.py"))
+    assert str(tmp_path).startswith("/tmp")
+    confinement.check("bubblewrap")
+
+
 def test_told_so_it_grades_without_confinement(sources, student_version, tmp_path):
     (tmp_path / "in").mkdir()
     nbformat.write(answered(student_version), tmp_path / "in" / "Ann.ipynb")
@@ -437,7 +466,7 @@ def test_bad_input_is_told_in_words(arguments, says, tmp_path, monkeypatch, caps
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
     if says == "nothing lies in":
-        monkeypatch.setattr(confinement, "command", lambda kind: None)
+        monkeypatch.setattr(confinement, "check", lambda kind: None)
     assert main(["grade", *arguments, "--output", str(tmp_path / "out")]) == 1
     assert says in capsys.readouterr().err
 

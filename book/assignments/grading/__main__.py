@@ -58,7 +58,7 @@ def grade_folder(
         FileNotFoundError: there is nothing to grade.
         NoConfinementError: submissions cannot be confined here.
     """
-    confinement.command(kind)
+    confinement.check(kind)
     course = Course(output, sources)
     found, left_out = submissions.find(folder, course.assignments)
     course.release()

@@ -54,6 +54,18 @@ def command(kind: str) -> Command:
     return KINDS[kind]()
 
 
+def check(kind: str) -> None:
+    """Start a confined process and let it end.
+
+    Raises:
+        NoConfinementError: it cannot be started; the message says why.
+    """
+    done = subprocess.run(command(kind).start, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise NoConfinementError(f"a confined process does not start: {' '.join(said)}")
+
+
 def _bubblewrap() -> Command:
     program = shutil.which("bwrap")
     works = (
@@ -74,6 +86,9 @@ def _bubblewrap() -> Command:
     visible = _visible()
     start = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     start += ["--die-with-parent", "--new-session", "--clearenv"]
+    start += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", "/dev/shm"):  # first, since what is bound below may lie in them
+        start += ["--perms", "1777", "--size", str(FOLDER), "--tmpfs", folder]
     for parent in sorted({parent for path in visible for parent in path.parents} - {Path("/")}):
         start += ["--perms", "0755", "--dir", str(parent)]  # else root alone could enter them
     for path in visible:
@@ -83,9 +98,6 @@ def _bubblewrap() -> Command:
             start += ["--symlink", f"usr/{link}", f"/{link}"]
         elif Path("/", link).exists():
             start += ["--ro-bind", f"/{link}", f"/{link}"]
-    start += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/dev/shm"):
-        start += ["--perms", "1777", "--size", str(FOLDER), "--tmpfs", folder]
     start += ["--chdir", "/tmp"]
     for name, value in _environment().items():
         start += ["--setenv", name, value]
