@@ -267,6 +267,7 @@ def graded(sources, student_version, tmp_path_factory):
         (folder / name / "a.ipynb").write_bytes(content)
     (folder / "essay").mkdir()
     (folder / "essay" / "a.docx").write_text("words")
+    (folder / "linked folder").symlink_to(folder / "reference")
     (folder / "link").mkdir()
     (folder / "link" / "a.ipynb").symlink_to(folder / "reference" / "07_sample.ipynb")
 
@@ -316,7 +317,9 @@ def test_the_others_are_graded_as_if_there_were_no_tricks(graded):
 def test_no_trick_reached_outside(graded):
     _, output, _, outside = graded
     assert not list(outside.iterdir())
-    assert sqlite3.connect(output / "gradebook.db").execute("pragma integrity_check").fetchone()
+    assert sqlite3.connect(output / "gradebook.db").execute(
+        "pragma integrity_check"
+    ).fetchone() == ("ok",)
     assert not Path("/harm").exists()
 
 
@@ -344,6 +347,7 @@ def test_edited_tests_are_put_back(graded):
         "list/a.ipynb: it is damaged: what is in it is not a notebook",
         "essay/a.docx: it is not a notebook",
         "link/a.ipynb: it is a link",
+        "linked folder: it is a link",
     ],
 )
 def test_what_cannot_be_graded_has_a_line_in_the_report(graded, line):

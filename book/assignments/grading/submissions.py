@@ -64,9 +64,11 @@ def find(folder: Path, assignments: list[str]) -> tuple[list[Submission], list[s
             "make grade SUBMISSIONS=folder"
         )
     paths = sorted(
-        Path(root, name) for root, _, names in os.walk(folder) for name in names
+        Path(root, name)
+        for root, folders, names in os.walk(folder)
+        for name in names + [name for name in folders if Path(root, name).is_symlink()]
         if not name.startswith(".")
-    )  # fmt: skip
+    )
     if not paths:
         raise FileNotFoundError(f"nothing lies in {folder}")
     newest: dict[tuple[str, str], Submission] = {}

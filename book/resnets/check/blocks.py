@@ -61,7 +61,9 @@ def residual_block(make: Callable) -> str:
                 "projection.",
             },
         )
-        _expect_same_convolutions(make, models.BasicBlock, args, _ADVICE)
+        expect_convolutions(
+            ask(convolutions, make, args), convolutions(models.BasicBlock, args), _ADVICE
+        )
         state, x = random_state(models.BasicBlock, args), random(2, args[0], *size)
         for training in (True, False):
             right, upstream = reference(models.BasicBlock, args, state, x, training)
@@ -81,22 +83,6 @@ _ADVICE = {  # on what is often missed in the convolutions of a basic block
     "two convolutions do.",
     "downsample.0 padding": "The projection is padded: a 1×1 convolution sees no border.",
 }
-
-
-def _expect_same_convolutions(
-    make: Callable, right: Callable, args: list, advice: dict[str, str]
-) -> None:
-    """Raise `Mistake` unless the convolutions are set like those of `right(*args)`.
-
-    Both have the same layers (`expect_layers`), so that the padding "same" is the right one.
-    """
-    got, settings = ask(convolutions, make, args), convolutions(right, args)
-    for name, setting in settings.items():
-        if name not in got:
-            raise Mistake(f"{name} should be an `nn.Conv2d`.")
-        if got[name]["padding"] == "same":
-            got[name]["padding"] = setting["padding"]
-    expect_convolutions(got, settings, advice)
 
 
 def _expect_same_block(got: dict, right: dict, mistakes: dict) -> None:
@@ -391,7 +377,9 @@ def starts_as_identity(make: Callable) -> str:
                 "conv": "The convolutions have biases: leave them out, as the chapter's block does."
             },
         )
-        _expect_same_convolutions(make, models.PreActivationBlock, args, {})
+        expect_convolutions(
+            ask(convolutions, make, args), convolutions(models.PreActivationBlock, args), {}
+        )
         state = random_state(models.PreActivationBlock, args)
         for training in (True, False):
             right, upstream = reference(models.PreActivationBlock, args, state, x, training)

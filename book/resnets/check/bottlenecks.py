@@ -171,13 +171,6 @@ def _several(got, count: int, what: str) -> Sequence:
     return got
 
 
-def _expect_settings(got: Mapping, right: Mapping, advice: Mapping[str, str]) -> None:
-    for name in right:
-        if name not in got:
-            raise Mistake(f"{name} should be an `nn.Conv2d`.")
-    expect_convolutions(got, right, advice)
-
-
 def _expect_module(make: Callable, library: Callable, args: list, x: Tensor, mistakes) -> None:
     """Outputs and gradients in training and in evaluation; the layers are known to agree."""
     state = random_state(library, args)
@@ -288,7 +281,7 @@ def shortcut_options(make: Callable, settings: Iterable[Sequence] = OPTIONS) -> 
             },
         )
         stride_advice = "The projection has to make the image as small as the layers do: stride."
-        _expect_settings(
+        expect_convolutions(
             ask(convolutions, make, args),
             convolutions(_library_shortcut, args),
             {"0 stride": stride_advice},
@@ -380,7 +373,7 @@ def _check_bottleneck(
         "3x3": "The stride is on the first 1×1 convolution: that is v1. Here it is on the 3×3.",
         "1x1": "The stride is on the 3×3 convolution: that is v1.5. Here it is on the first 1×1.",
     }[stride_on]
-    _expect_settings(
+    expect_convolutions(
         ask(convolutions, make, args),
         convolutions(library, args),
         {
