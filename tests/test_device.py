@@ -59,3 +59,19 @@ def test_one_seed_for_every_generator():
 def test_hardware_has_a_name():
     name, _, threads = device.hardware(torch.device("cpu")).rpartition(", ")
     assert len(name) > 3 and threads == f"{torch.get_num_threads()} threads"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "said"),
+    [
+        ("cpu", "quick", "No GPU was found"),
+        ("cuda", "full", "%env RESNETS_SCALE=quick"),
+        ("cuda", "quick", ""),
+    ],
+)
+def test_conditions_say_what_to_do(monkeypatch, kind, scale, said):
+    monkeypatch.setattr(device, "best_device", lambda: torch.device(kind))
+    monkeypatch.setattr(device, "hardware", lambda place: f"a {place.type}")
+    first, *rest = device.conditions(scale).splitlines()
+    assert first == f"Scale {scale!r} on a {kind}, torch {torch.__version__}."
+    assert said in "".join(rest) and bool(said) == bool(rest)

@@ -152,6 +152,27 @@ def test_a_stopped_run_goes_on_from_its_checkpoints(small, monkeypatch, own_cach
     assert len(trained) == 2
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_chapter_that_lost_its_machine_goes_on_but_at_quick(
+    small, drawn, monkeypatch, own_cache, tmp_path, capsys, named
+):
+    """As a chapter calls it, without a folder for checkpoints."""
+    folder = own_cache / "checkpoints"
+    if named:
+        folder = tmp_path / "drive"
+        monkeypatch.setenv("RESNETS_CHECKPOINTS", str(folder))
+    first = degradation.run("hour", 0, data=drawn)
+    assert len(list((folder / "degradation-hour-seed0").glob("*.pt"))) == 4
+    capsys.readouterr()
+    assert degradation.run("hour", 0, data=drawn).final == first.final
+    assert capsys.readouterr().out.count("it goes on there") == 4
+    fashion.train("full", 1, drawn[0])
+    assert (folder / "fashion-full-seed1" / "ResNet-18.pt").exists()
+    before = set(folder.rglob("*"))
+    degradation.run("quick", 0, data=drawn)
+    assert set(folder.rglob("*")) == before
+
+
 def test_fashion_counts_its_test_images_once(small, drawn, monkeypatch):
     looked_at = []
     evaluate = fashion.evaluate

@@ -45,10 +45,10 @@ def same_weights(one, other):
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "poly", "constant"])
 def test_fit_is_the_plain_loop(few, schedule):
     recipe = Recipe(2, 64, 0.05, 0.9, 1e-3, schedule, label_smoothing=0.1)
-    ours = network()[0]
+    ours = network(width=16)[0]
     history = fit(ours, few, recipe, seed=3)
 
-    other = network()[0].to(memory_format=torch.channels_last)
+    other = network(width=16)[0].to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(other.parameters(), 0.05, 0.9, weight_decay=1e-3, nesterov=True)
     scheduler = {
         "one-cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(
@@ -163,6 +163,45 @@ def test_a_loss_that_turns_nan_names_the_step(few, tmp_path, bad_step):
     with pytest.raises(FloatingPointError, match=f"nan at step {bad_step}: lower"):
         fit(model, few, RECIPE, checkpoint=tmp_path / "c.pt")
     assert (tmp_path / "c.pt").exists() == (bad_step > 5)
+
+
+@pytest.mark.parametrize(("width", "last"), [(8, False), (16, True)])
+def test_channels_last_only_where_onednn_bears_it(few, width, last):
+    model = network(width=width)
+    projection = model[0].layer2[0].downsample[0]
+    assert (projection.kernel_size, projection.in_channels) == ((1, 1), width)
+    layouts = []
+    model[0].layer2.register_forward_hook(
+        lambda _, inputs, output: layouts.extend(
+            part.is_contiguous(memory_format=torch.channels_last) for part in (*inputs, output)
+        )
+    )
+    fit(model, few, replace(RECIPE, epochs=1))
+    predict(model, few)
+    assert set(layouts) == {last}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 MiB."),
+        (RuntimeError, "MPS backend out of memory (MPS allocated: 8 GB)."),
+        (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+@pytest.mark.parametrize("use", [lambda model, few: fit(model, few, RECIPE), predict])
+def test_a_full_memory_says_what_to_do(few, kind, message, use):
+    def fill(*_):
+        raise kind(message)
+
+    model = network()
+    handle = model.register_forward_hook(fill)
+    with pytest.raises(torch.OutOfMemoryError, match=r"is full: restart.*RESNETS_SCALE=quick"):
+        use(model, few)
+    handle.remove()
+    model.register_forward_hook(lambda *_: torch.ones(2, 3) @ torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        use(model, few)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,23 @@ def default_scale() -> str:
     return check_scale(scale)
 
 
+def conditions(scale: str) -> str:
+    """A line or two for the top of a notebook: scale, hardware, version, and how to choose."""
+    device = best_device()
+    line = f"Scale {scale!r} on {hardware(device)}, torch {torch.__version__}."
+    if device.type == "cpu":
+        return (
+            f"{line}\nNo GPU was found, so networks and trainings are small. "
+            "Colab offers one under Runtime, Change runtime type."
+        )
+    if scale == "full":
+        return (
+            f"{line}\nThis is the long form. For the short one run this before, and restart: "
+            "%env RESNETS_SCALE=quick"
+        )
+    return line
+
+
 def check_scale(scale: str) -> str:
     """Return `scale`, or raise `ValueError` where there is none of that name."""
     if scale not in SCALES:

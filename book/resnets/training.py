@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch.optim import lr_scheduler
 from tqdm import tqdm
 
 from resnets.data import VOID, ImageSet, LabeledScenes, batches
-from resnets.device import autocast
+from resnets.device import autocast, hardware
 from resnets.files import whole_file
 
 SCHEDULES = ("one-cycle", "cosine", "poly", "constant")
@@ -82,13 +83,14 @@ def fit(
     Raises:
         FloatingPointError: the loss is no longer finite; the message names the step.
         ValueError: fewer images than a batch, or a checkpoint of another model or recipe.
+        torch.OutOfMemoryError: the device's memory is full; the message says what to do.
     """
     if len(train) < recipe.batch_size:
         raise ValueError(
             f"{len(train)} images do not fill one batch of {recipe.batch_size}: lower batch_size"
         )
     device = train.labels.device
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=_layout(model))
     steps = len(train) // recipe.batch_size
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -99,7 +101,11 @@ def fit(
     )
     scheduler = _schedule(optimizer, recipe, steps * recipe.epochs)
     history: list[dict[str, float]] = []
-    made_by = {"recipe": asdict(recipe), "seed": seed, "images": len(train)}
+    made_by = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "images": f"{len(train)} of {train.source}",
+    }
     if checkpoint is not None and checkpoint.exists():
         state = _load(checkpoint)
         _check_made_by(state, made_by, checkpoint)
@@ -110,7 +116,9 @@ def fit(
         history = state["history"]
 
     done = len(history)
-    with _progress(label, recipe.epochs * steps, done * steps) as bar:
+    if done:
+        print(f"{label}: {done} of {recipe.epochs} epochs are in {checkpoint}; it goes on there")
+    with _memory_explained(device), _progress(label, recipe.epochs * steps, done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
             generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
             row = _train_epoch(
@@ -149,14 +157,16 @@ def fit(
 def predict(model: nn.Module, data: ImageSet, batch_size: int = 500) -> Tensor:
     """Logits (N, classes) in evaluation mode, float32, on the device of `data`."""
     model.eval()
-    with torch.inference_mode(), autocast(data.labels.device):
+    device = data.labels.device
+    with _memory_explained(device), torch.inference_mode(), autocast(device):
         return torch.cat([_forward(model, x).float() for x, _ in batches(data, batch_size)])
 
 
 def predict_labels(model: nn.Module, scenes: LabeledScenes, batch_size: int = 20) -> Tensor:
     """The likeliest class of each pixel, (N, H, W) uint8, in evaluation mode."""
     model.eval()
-    with torch.inference_mode(), autocast(scenes.labels.device):
+    device = scenes.labels.device
+    with _memory_explained(device), torch.inference_mode(), autocast(device):
         labels = [_forward(model, x).argmax(1) for x, _ in batches(scenes, batch_size)]
     return torch.cat(labels).to(torch.uint8)
 
@@ -183,8 +193,25 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _load_model(model, _load(path), path)
 
 
+def _layout(model: nn.Module) -> torch.memory_format:
+    """Channels last, which is faster, unless oneDNN then writes past its memory on a CPU:
+
+    for a strided 1×1 convolution of fewer channels than a vector holds
+    (github.com/uxlfoundation/oneDNN/issues/6035, in torch 2.13).
+    """
+    for layer in model.modules():
+        if (
+            isinstance(layer, nn.Conv2d)
+            and layer.kernel_size == (1, 1)
+            and layer.stride != (1, 1)
+            and layer.in_channels < 16
+        ):
+            return torch.contiguous_format
+    return torch.channels_last
+
+
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x.contiguous(memory_format=torch.channels_last))
+    return model(x.contiguous(memory_format=_layout(model)))
 
 
 def _train_epoch(
@@ -222,6 +249,20 @@ def _train_epoch(
 
 def _cross_entropy(logits: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
     return F.cross_entropy(logits, y, ignore_index=VOID, label_smoothing=recipe.label_smoothing)
+
+
+@contextmanager
+def _memory_explained(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # MPS and the CPU have no type of their own for it
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise torch.OutOfMemoryError(
+            f"the memory of {hardware(device)} is full: restart this notebook's kernel, close "
+            "other notebooks that hold some of it (in Colab: Runtime, Manage sessions), or train "
+            "at a smaller scale (%env RESNETS_SCALE=quick) or in smaller batches"
+        ) from error
 
 
 def _check_finite(losses: list[Tensor], steps_before: int) -> None:

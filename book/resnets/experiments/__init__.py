@@ -1,15 +1,44 @@
 """One file an experiment; each has `run(scale, seed) -> Run`."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 
+import platformdirs
 from torch import nn
 
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, seed_everything
 from resnets.runs import Run, new_run
 from resnets.training import evaluate, fit
+
+
+def checkpoint_folder(name: str, scale: str, seed: int) -> Path | None:
+    """Where a long training saves its state after each epoch, so that it can go on from there.
+
+    Under `RESNETS_CHECKPOINTS` (in Colab: a folder of a mounted Drive outlives the machine), else
+    in the cache. None at `quick`, which is over in minutes and always starts anew.
+    """
+    if scale == "quick":
+        return None
+    cache = platformdirs.user_cache_path("resnets") / "checkpoints"
+    return Path(os.environ.get("RESNETS_CHECKPOINTS") or cache) / f"{name}-{scale}-seed{seed}"
+
+
+def resumable(run: Callable) -> Callable:
+    """Let an experiment that is given no folder for checkpoints use `checkpoint_folder`.
+
+    What was trained to its end stays there too: called again, it is not trained again.
+    """
+    name = run.__module__.rpartition(".")[2]
+
+    @wraps(run)
+    def with_checkpoints(scale, seed, data=None, checkpoints=None):
+        return run(scale, seed, data, checkpoints or checkpoint_folder(name, scale, seed))
+
+    return with_checkpoints
 
 
 def run_side_by_side(

@@ -20,6 +20,7 @@ from resnets import metrics
 from resnets.camvid import CLASSES, camvid
 from resnets.data import LabeledScenes
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.experiments.context import features_see
 from resnets.models import BasicBlock, Bottleneck, ResNet
 from resnets.pspnet import PSPNet
@@ -64,6 +65,7 @@ def network(name: str, config: Config) -> PSPNet:
     return PSPNet(backbone, len(CLASSES), bins=BINS[name])
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

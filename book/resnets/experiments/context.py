@@ -14,6 +14,7 @@ import torch
 from resnets import metrics, probes
 from resnets.data import ImageSet, LabeledScenes, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import ResNet
 from resnets.pspnet import PSPNet
 from resnets.runs import Run, new_run
@@ -85,6 +86,7 @@ def draw(
     )
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet
 from resnets.device import check_scale
-from resnets.experiments import run_side_by_side
+from resnets.experiments import resumable, run_side_by_side
 from resnets.models import ResNet, cifar_resnet
 from resnets.runs import Run
 from resnets.training import Recipe
@@ -43,6 +43,7 @@ def network(name: str, stem: str) -> ResNet:
     return cifar_resnet(int(depth), shortcut=shortcut, stem=stem, in_channels=1, num_classes=10)
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

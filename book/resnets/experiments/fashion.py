@@ -13,6 +13,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import ResNet, resnet18
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, evaluate, fit
@@ -32,11 +33,12 @@ CONFIGS = {
 }
 
 
+@resumable
 def train(
     scale: str,
     seed: int,
     images: ImageSet,
-    checkpoint: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> tuple[ResNet, list[dict[str, float]]]:
     """Train the scale's network on the scale's part of `images`; return it and its history."""
     config = CONFIGS[check_scale(scale)]
@@ -47,7 +49,7 @@ def train(
         images[: config.images],
         config.recipe,
         seed=seed,
-        checkpoint=checkpoint,
+        checkpoint=checkpoints and checkpoints / "ResNet-18.pt",
         label="ResNet-18",
     )
     return model, history
@@ -62,7 +64,7 @@ def run(
     """Train and test once; `final` has the last epoch's `test_accuracy` and losses."""
     device = best_device()
     images, test = (part.to(device) for part in data or fashion_mnist())
-    model, history = train(scale, seed, images, checkpoints and checkpoints / "ResNet-18.pt")
+    model, history = train(scale, seed, images, checkpoints)
     test_loss, test_accuracy = evaluate(model, test)
     return new_run(
         name="fashion",

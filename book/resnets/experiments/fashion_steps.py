@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet, fashion_mnist, split
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import resnet18
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, fit
@@ -52,6 +53,7 @@ CONFIGS = {
 }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

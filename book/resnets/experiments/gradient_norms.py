@@ -16,6 +16,7 @@ from torch import nn
 from resnets import probes
 from resnets.data import ImageSet, batches, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import ResNet, cifar_resnet
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, fit
@@ -60,6 +61,7 @@ def networks(config: Config) -> dict[str, Callable[[], ResNet]]:
     }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

@@ -17,6 +17,7 @@ from torch import nn
 
 from resnets.data import ImageSet, batches, fashion_mnist, split
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import BasicBlock, ResNet, cifar_resnet
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, evaluate, fit
@@ -87,6 +88,7 @@ def with_new_statistics(net: nn.Module, data: ImageSet) -> nn.Module:
     return net.eval()
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

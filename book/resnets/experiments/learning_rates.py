@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.experiments.degradation import CONFIGS, NETWORKS, network
 from resnets.runs import Run, new_run
 from resnets.training import fit
@@ -15,6 +16,7 @@ from resnets.training import fit
 RATES = (0.025, 0.05, 0.1)
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

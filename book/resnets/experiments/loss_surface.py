@@ -16,6 +16,7 @@ import torch
 from resnets import probes
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.experiments.degradation import network
 from resnets.models import ResNet
 from resnets.runs import Run, new_run
@@ -72,6 +73,7 @@ CONFIGS = {
 }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

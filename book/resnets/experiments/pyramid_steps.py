@@ -11,6 +11,7 @@ from pathlib import Path
 from resnets import metrics
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.experiments.context import CONFIGS, draw
 from resnets.models import ResNet
 from resnets.pspnet import PSPNet
@@ -32,6 +33,7 @@ STEPS = {
 }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet
 from resnets.device import check_scale
-from resnets.experiments import run_side_by_side
+from resnets.experiments import resumable, run_side_by_side
 from resnets.models import imagenet_resnet
 from resnets.runs import Run
 from resnets.training import Recipe
@@ -37,6 +37,7 @@ CONFIGS = {
 }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

@@ -15,6 +15,7 @@ import torch
 from resnets import probes
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.experiments.degradation import network
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, evaluate, fit
@@ -46,6 +47,7 @@ CONFIGS = {
 TRAININGS = ("whole", "stochastic depth")
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

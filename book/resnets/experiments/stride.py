@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resnets.data import ImageSet
 from resnets.device import check_scale
-from resnets.experiments import run_side_by_side
+from resnets.experiments import resumable, run_side_by_side
 from resnets.experiments.shortcuts import CONFIGS
 from resnets.models import Bottleneck, imagenet_resnet
 from resnets.runs import Run
@@ -19,6 +19,7 @@ from resnets.runs import Run
 VERSIONS = {"v1": "1x1", "v1.5": "3x3"}
 
 
+@resumable
 def run(
     scale: str,
     seed: int,

@@ -16,6 +16,7 @@ from torch import nn
 
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import resumable
 from resnets.models import cifar_resnet, fixup_resnet
 from resnets.runs import Run, new_run
 from resnets.training import Recipe, fit
@@ -55,6 +56,7 @@ def networks(depth: int, stem: str) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
+@resumable
 def run(
     scale: str,
     seed: int,
