@@ -1,21 +1,24 @@
 # `make book` builds the site, `make test` runs every test; both set up .venv first.
 # `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
+# `make standalone` writes notebooks that carry the course library; `make address` writes the
+# repository's address of _config.yml into the chapters; `make links` asks every link for an answer.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(firstword $(foreach v,3 3.13 3.12 3.11,$(shell python$(v) -c \
 	'import sys; print(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else None' 2>/dev/null)))
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard book/*.ipynb book/assignments/*.ipynb))
-GRADING := PYTHONPATH=book/assignments $(BIN)/python -m grading
+GRADING := PYTHONPATH=book:book/assignments $(BIN)/python -m grading
+PUBLISHING := PYTHONPATH=book $(BIN)/python -m publishing
 ifdef RESNETS_DATA
 override RESNETS_DATA := $(abspath $(RESNETS_DATA))
 export RESNETS_DATA
 endif
 
-.PHONY: book test assignments grade execute lock clean
+.PHONY: book test assignments grade standalone address links execute lock clean
 
 book: _build/assignments/written
 	@# An incremental build does not see changed style sheets, and passes where one before it failed.
-	$(BIN)/jupyter-book build . -W --keep-going \
+	PYTHONPATH=book $(BIN)/jupyter-book build . -W --keep-going \
 		$$(test -z "$$(find book/_static -newer _build/html/searchindex.js 2>&1)" || echo --all) \
 		|| { rm -rf _build/html _build/.doctrees; exit 1; }
 	@echo "Open $(abspath _build/html/index.html)"
@@ -32,8 +35,20 @@ grade: .venv/grading  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewr
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
 
+standalone: _build/assignments/written
+	@$(PUBLISHING) standalone _build/standalone
+	@mkdir -p _build/standalone/assignments
+	@cp _build/assignments/*.ipynb _build/standalone/assignments
+	@echo "Student versions are in _build/standalone/assignments"
+
+address: .venv/installed
+	@$(PUBLISHING) address
+
+links: _build/assignments/written
+	PYTHONPATH=book $(BIN)/jupyter-book build . --builder linkcheck
+
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
-	$(BIN)/python tests/execute.py $(NOTEBOOKS)
+	PYTHONPATH=book $(BIN)/python tests/execute.py $(NOTEBOOKS)
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \
@@ -66,6 +81,6 @@ clean:
 	fi
 	touch $@
 
-_build/assignments/written: .venv/grading $(wildcard book/assignments/*.ipynb book/assignments/grading/*.py book/resnets/*.py book/resnets/check/*.py)
+_build/assignments/written: .venv/grading $(wildcard book/assignments/*.ipynb book/assignments/grading/*.py book/publishing/*.py book/resnets/*.py book/resnets/check/*.py)
 	$(GRADING) release _build/assignments
 	touch $@

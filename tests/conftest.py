@@ -1,10 +1,62 @@
+import os
+import shutil
+import subprocess
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from resnets import data
+
+ROOT = Path(__file__).parents[1]
+PAGES = (
+    "index",
+    "01_function_classes",
+    "02_residual_blocks",
+    "03_resnet18_fashion_mnist",
+    "04_bottlenecks",
+    "05_gradient_flow",
+    "06_pspnet_backbone",
+    "running",
+    "teaching",
+    "reference/claims",
+    "reference/recorded",
+    "reference/library",
+    "reference/glossary",
+    "reference/bibliography",
+)
+
+
+def build(copy: Path, change=None) -> subprocess.CompletedProcess:
+    """Copy the sources to `copy`, `change` them, and build the site there as `make book` does."""
+    ignored = shutil.ignore_patterns(".*", "_build", "tests", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, copy, ignore=ignored, dirs_exist_ok=True)
+    if change:
+        change(copy)
+    command = [
+        Path(sys.executable).parent / "jupyter-book",
+        "build",
+        copy,
+        "-W",
+        "--keep-going",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(copy / "book")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The site's folder, built from a copy, so that a build of the reader's own is not touched."""
+    pytest.importorskip("nbgrader")
+    from grading.__main__ import main
+
+    copy = tmp_path_factory.mktemp("site")
+    done = build(copy, lambda copy: main(["release", str(copy / "_build" / "assignments")]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return copy / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

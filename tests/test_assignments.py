@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("nbgrader")
 
 import resnets
-from grading import confinement, release
+from grading import confinement
 from grading.__main__ import main
 from grading.submissions import TASK, TEST, Cell
+from publishing.notebooks import library_cell
 
 BOOK = Path(__file__).parents[1] / "book"
 SOURCES = sorted((BOOK / "assignments").glob("*.ipynb"))
@@ -178,7 +179,7 @@ def test_the_library_in_the_student_version_is_the_library(released, tmp_path, m
 
 def test_the_library_cell_does_nothing_where_the_library_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(release.library_cell().source, {})
+    exec(library_cell(whole=False).source, {})
     assert not list(tmp_path.iterdir())
 
 

@@ -75,8 +75,8 @@ def test_every_solution_runs_and_is_right(chapter, monkeypatch):
     monkeypatch.chdir(BOOK)
     matplotlib.use("agg")
     names = {"__name__": "__main__"}
-    first = next(cell for cell in chapter.cells if cell.cell_type == "code")
-    exec(first.source, names)
+    _, imports, *_ = (cell for cell in chapter.cells if cell.cell_type == "code")
+    exec(imports.source, names)
     for cell in after(chapter, "## Exercises"):
         if cell.source.startswith("### Exercise"):
             break

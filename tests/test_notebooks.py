@@ -6,10 +6,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from publishing import notebooks
 from resnets import runs
 
 BOOK = Path(__file__).parents[1] / "book"
-NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+NOTEBOOKS = notebooks.chapters()
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
 
 
@@ -66,14 +67,30 @@ def test_was_run_on_the_real_images(notebook):
 
 
 def test_says_on_what_machine_it_was_run(notebook):
-    assert re.search(r"Scale '\w+' on .+ threads, torch \d", code(notebook)[0].outputs[0].text)
+    assert re.search(r"Scale '\w+' on .+ threads, torch \d", code(notebook)[1].outputs[0].text)
+
+
+def test_says_when_it_was_executed_and_was_not_changed_since(notebook):
+    executed = notebook.metadata.executed
+    assert executed.code == notebooks.code_hash(notebook), "run `make execute`"
+    assert executed.seconds > 10
+    assert executed.scale in code(notebook)[1].outputs[0].text
+    assert executed.hardware in code(notebook)[1].outputs[0].text
+    assert executed.packages.torch in code(notebook)[1].outputs[0].text
+    assert set(executed.packages) == {"torch", "torchvision", "numpy", "d2l"}
+
+
+def test_the_first_cell_knows_the_repository_of_the_configuration(notebook):
+    first = code(notebook)[0]
+    assert first is notebook.cells[1], "the title comes first, then the cell"
+    assert first.source == notebooks.first_cell(notebooks.address()), "run `make address`"
 
 
 def test_holds_no_path_of_a_machine_and_no_personal_metadata(notebook):
     words = "\n".join(t for c in code(notebook) for o in c.outputs for t in texts(o))
     words += "\n".join(cell.source for cell in notebook.cells)
     assert not re.search(r"(/home/|/root/|/Users/|/tmp/|/work/|/content/|[A-Z]:\\)", words)
-    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert set(notebook.metadata) == {"kernelspec", "language_info", "executed"}
     assert set(notebook.metadata.kernelspec) == {"display_name", "language", "name"}
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags", "mystnb"}

@@ -2,53 +2,13 @@
 
 import html
 import re
-import shutil
-import subprocess
-import sys
 from functools import cache
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-
-pytest.importorskip("nbgrader")
-
-from grading.__main__ import main
-
-ROOT = Path(__file__).parents[1]
-PAGES = (
-    "index",
-    "01_function_classes",
-    "02_residual_blocks",
-    "03_resnet18_fashion_mnist",
-    "04_bottlenecks",
-    "05_gradient_flow",
-    "06_pspnet_backbone",
-    "teaching",
-    "reference/claims",
-    "reference/bibliography",
-)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """Build from a copy, so that a build of the reader's own is not touched."""
-    copy = tmp_path_factory.mktemp("site")
-    ignored = shutil.ignore_patterns(".*", "_build", "tests", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=ignored, dirs_exist_ok=True)
-    main(["release", str(copy / "_build" / "assignments")])
-    command = [
-        Path(sys.executable).parent / "jupyter-book",
-        "build",
-        copy,
-        "-W",
-        "--keep-going",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return copy / "_build" / "html"
+from conftest import PAGES, ROOT
 
 
 class Page(HTMLParser):

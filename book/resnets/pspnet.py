@@ -12,7 +12,7 @@ POOLS = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, (N, C, h, w) to (N, C, *size), with the corners' centers on each other.
+    """Bilinear, (N, C, h, w) to `(N, C, *size)`, with the corners' centers on each other.
 
     That is where a network of output stride s puts its outputs on an image of side sk+1.
     """

@@ -4,54 +4,19 @@ The source holds solutions and hidden tests. nbgrader takes both out.
 """
 
 import copy
-from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-import resnets
 from grading.submissions import TASK, TEST, Cell
-
-LIBRARY_TITLE = "# @title The course library: run this cell first"
-LIBRARY = """\
-{title}
-# It does nothing where the library is installed; elsewhere, as in Colab, it writes it beside the
-# notebook. Nothing is downloaded or installed.
-import importlib.util
-import pathlib
-import sys
-
-if importlib.util.find_spec("resnets") is None:
-    FILES = {{
-{files}
-    }}
-    for name, text in FILES.items():
-        path = pathlib.Path("course_library", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.removeprefix("\\n"), encoding="utf-8")
-    sys.path.insert(0, "course_library")"""
-
-
-def library_cell() -> NotebookNode:
-    """A code cell that holds the course library, all but the experiments; collapsed."""
-    root = Path(resnets.__file__).parent
-    paths = [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]
-    files = "\n".join(
-        f"\"{path.relative_to(root.parent).as_posix()}\": r'''\n{path.read_text()}''',"
-        for path in paths
-        if path.name != "__main__.py"
-    )
-    cell = new_code_cell(LIBRARY.format(title=LIBRARY_TITLE, files=files))
-    cell.metadata = NotebookNode(cellView="form", jupyter={"source_hidden": True})
-    cell.id = "library"
-    return cell
+from publishing.notebooks import LIBRARY_TITLE, library_cell
 
 
 def student_version(released: NotebookNode) -> NotebookNode:
     """nbgrader's release with the library in front, ready for Colab or any Jupyter."""
     notebook = copy.deepcopy(released)
-    notebook.cells.insert(0, library_cell())
+    notebook.cells.insert(0, library_cell(whole=False))
     notebook.metadata.pop("celltoolbar", None)
     nbformat.validate(notebook)
     return notebook

@@ -366,7 +366,7 @@ def _rank(matrix: Tensor) -> int:
 
 @checks
 def gradient_descent_limit(limit: Callable) -> str:
-    """Is `limit(A, y, start)` where gradient descent on the squared error |Ac − y|² ends?
+    """Is `limit(A, y, start)` where gradient descent on the squared error `|Ac − y|²` ends?
 
     A is (points, functions), y (points,), `start` and the result (functions,). The steps are small
     enough to converge, and there are as many as it takes. The rows or columns of A may depend on

@@ -413,7 +413,7 @@ def _pyramid_mistakes(args: list, state: dict, x: Tensor, training: bool) -> dic
 def aligned_resize(stretch: Callable) -> str:
     """Is `stretch(x, size)` bilinear interpolation with the corners' centers on each other?
 
-    (N, C, h, w) to (N, C, *size), as `pspnet.resize`, where `size` is larger or smaller; each new
+    (N, C, h, w) to `(N, C, *size)`, as `pspnet.resize`, where `size` is larger or smaller; each new
     side is 2 or more, each old one 1 or more.
     """
     for before, after in SIZES:

@@ -1,0 +1,161 @@
+"""Chapters that run alone: a first cell that installs the course library, or a cell that holds it.
+
+A chapter's first code cell is written from the repository's address. A standalone version has the
+library's sources in its place.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+import resnets
+from resnets.files import whole_file
+
+BOOK = Path(__file__).parents[1]
+D2L = "d2l==1.0.3"
+
+FIRST_LINE = (
+    "# Makes this notebook run alone, as in Colab. Where the course is installed it does nothing."
+)
+INSTALL = """\
+{first_line}
+import importlib.util
+
+if importlib.util.find_spec("resnets") is None:
+    %pip install -q --no-deps {d2l} git+{address}
+"""
+EXPLAIN = """\
+{first_line}
+import importlib.util
+
+if importlib.util.find_spec("resnets") is None:
+    raise ModuleNotFoundError(
+        "The course library is missing, and the course's repository has no published address yet, "
+        "from which it could be installed. Take this chapter's standalone version, which carries "
+        "the library: from the page 'Run it' of the site, or written by `make standalone`."
+    )
+"""
+
+LIBRARY_TITLE = "# @title The course library: run this cell first"
+LIBRARY = """\
+{title}
+# It does nothing where the library is installed; elsewhere, as in Colab, it writes it beside the
+# notebook. {downloads}
+import importlib.util
+import pathlib
+import sys
+
+if importlib.util.find_spec("resnets") is None:
+    FILES = {{
+{files}
+    }}
+    for name, text in FILES.items():
+        path = pathlib.Path("course_library", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.removeprefix("\\n"), encoding="utf-8")
+    sys.path.insert(0, "course_library")"""
+INSTALL_D2L = f"""
+if importlib.util.find_spec("d2l") is None:
+    %pip install -q --no-deps {D2L}"""
+
+
+def chapters(book: Path = BOOK) -> list[Path]:
+    """The chapters' notebooks, in order."""
+    return sorted(book.glob("[0-9]*.ipynb"))
+
+
+def address(config: Path = BOOK.parent / "_config.yml") -> str:
+    """The repository's address as `_config.yml` states it; empty where there is none yet.
+
+    Raises:
+        ValueError: it is no https address.
+    """
+    stated = yaml.safe_load(config.read_text())["repository"]["url"]
+    if stated and not stated.startswith("https://"):
+        raise ValueError(f"repository: url in {config.name} is {stated!r}: give an https address")
+    return stated
+
+
+def first_cell(address: str) -> str:
+    """The source of a chapter's first code cell; without an address it says what to do."""
+    template = INSTALL if address else EXPLAIN
+    return template.format(first_line=FIRST_LINE, d2l=D2L, address=address).rstrip()
+
+
+def write_address(paths: Iterable[Path], address: str) -> list[Path]:
+    """Write the first cell of each notebook; returns those that were changed."""
+    changed = []
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        cell = _first(notebook)
+        if cell.source != first_cell(address):
+            cell.source = first_cell(address)
+            with whole_file(path) as temporary:
+                nbformat.write(notebook, temporary)
+            changed.append(path)
+    return changed
+
+
+def code_hash(notebook: NotebookNode) -> str:
+    """Of all code cells but the first, which `write_address` may change."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(sources[1:]).encode()).hexdigest()
+
+
+def library_cell(whole: bool) -> NotebookNode:
+    """A code cell that holds the course library; collapsed.
+
+    Chapters need the `whole` of it, experiments, recorded runs and d2l; assignments do not.
+    """
+    root = Path(resnets.__file__).parent
+    texts = {}
+    for path in [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]:
+        if path.name != "__main__.py":
+            texts[path] = path.read_text()
+    if whole:
+        texts |= {path: path.read_text() for path in sorted(root.glob("experiments/*.py"))}
+        for path in sorted(root.glob("recorded/*.json")):
+            texts[path] = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+    files = "\n".join(
+        f"\"{path.relative_to(root.parent).as_posix()}\": r'''\n{text}''',"
+        for path, text in texts.items()
+    )
+    downloads = f"{D2L} is installed where it is missing." if whole else "Nothing is downloaded."
+    source = LIBRARY.format(title=LIBRARY_TITLE, downloads=downloads, files=files)
+    cell = new_code_cell(source + INSTALL_D2L * whole)
+    cell.metadata = NotebookNode(cellView="form", jupyter={"source_hidden": True})
+    cell.id = "library"
+    return cell
+
+
+def standalone(chapter: NotebookNode) -> NotebookNode:
+    """The chapter with the course library in it, in place of the cell that installs it."""
+    notebook = copy.deepcopy(chapter)
+    notebook.cells[notebook.cells.index(_first(notebook))] = library_cell(whole=True)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def write_standalone(folder: Path) -> list[Path]:
+    """Write every chapter's standalone version to `folder`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for chapter in chapters():
+        paths.append(folder / chapter.name)
+        with whole_file(paths[-1]) as temporary:
+            nbformat.write(standalone(nbformat.read(chapter, as_version=4)), temporary)
+    return paths
+
+
+def _first(notebook: NotebookNode) -> NotebookNode:
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    if not cell.source.startswith(FIRST_LINE):
+        raise ValueError(f"the first code cell does not begin with {FIRST_LINE!r}")
+    return cell

@@ -1,0 +1,162 @@
+"""A Sphinx extension: tables of what was run, downloads of lone notebooks, and a strict look."""
+
+import importlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+from publishing import notebooks
+from resnets import runs
+
+EXECUTED = "<!-- executed notebooks -->"
+RECORDED = "<!-- recorded runs -->"
+STANDALONE = "<!-- standalone files -->"
+DOWNLOADS = "standalone"
+
+
+def setup(app: Sphinx) -> dict:
+    """Called by Sphinx before it reads the first page."""
+    app.connect("builder-inited", check_chapters)
+    app.connect("source-read", fill_in_tables)
+    app.connect("doctree-read", check_page)
+    app.connect("html-page-context", add_download, priority=600)  # the theme's buttons stand
+    app.connect("build-finished", write_downloads)
+    app.config.notfound_urls_prefix = "/"
+    address = notebooks.address(Path(app.confdir) / "_config.yml")
+    if address:  # without it a card or a sitemap has nothing to point to
+        base = app.config.html_baseurl or pages_address(address)
+        app.config.html_baseurl = app.config.ogp_site_url = base
+        app.config.notfound_urls_prefix = urlsplit(base).path
+        app.setup_extension("sphinx_sitemap")
+        app.setup_extension("sphinxext.opengraph")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def pages_address(address: str) -> str:
+    """Where GitHub Pages shows the site of a repository."""
+    _, owner, name = urlsplit(address).path.split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
+def check_chapters(app: Sphinx) -> None:
+    """Raise `ExtensionError` unless each chapter holds the outputs of a real execution."""
+    for path in notebooks.chapters(Path(app.srcdir) / "book"):
+        notebook = nbformat.read(path, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        executed = notebook.metadata.get("executed", {})
+        if not any(cell.outputs for cell in code):
+            wrong = "has no outputs"
+        elif executed.get("seconds", 0) < 1:
+            wrong = f"was executed in {executed.get('seconds', 0):.3f} s, which no chapter is"
+        elif executed["code"] != notebooks.code_hash(notebook):
+            wrong = "was changed after it was executed"
+        else:
+            continue
+        raise ExtensionError(f"{path.name} {wrong}: run `make execute`")
+
+
+def check_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Raise `ExtensionError` where a page has nothing but a title."""
+    content = [
+        node
+        for node in doctree.findall(nodes.Element)
+        if isinstance(node, nodes.paragraph | nodes.table | nodes.bullet_list | nodes.literal_block)
+        or node.tagname in ("bibliography", "desc", "glossary", "container")
+    ]
+    if not content:
+        raise ExtensionError(f"the page {app.env.docname} is empty")
+
+
+def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
+    """Put the tables where a page has their marks."""
+    book = Path(app.srcdir) / "book"
+    tables = {
+        EXECUTED: (executed_table, notebooks.chapters(book)),
+        STANDALONE: (standalone_list, notebooks.chapters(book)),
+        RECORDED: (recorded_sections, sorted(runs.RECORDED.glob("*.json"))),
+    }
+    for mark, (table, files) in tables.items():
+        if mark in source[0]:
+            source[0] = source[0].replace(mark, table(files))
+            for file in files:
+                app.env.note_dependency(str(file))
+
+
+def standalone_list(chapters: list[Path]) -> str:
+    """A Markdown list of the standalone files, for a page in `book/`."""
+    return "\n".join(
+        f'- <a href="../{DOWNLOADS}/{path.name}" download>{_title(path)}</a>' for path in chapters
+    )
+
+
+def executed_table(chapters: list[Path]) -> str:
+    """A Markdown table of when, where, with what and in what time each chapter was executed."""
+    rows = ["| chapter | executed | time | on | with |", "|---|---|---|---|---|"]
+    for path in chapters:
+        done = nbformat.read(path, as_version=4).metadata.executed
+        packages = ", ".join(f"{name} {version}" for name, version in done.packages.items())
+        rows.append(
+            f"| [{_title(path)}]({path.name}) | {done.date}, {done.scale!r} | {done.seconds:.0f} s "
+            f"| {done.hardware} | Python {done.python}, {packages} |"
+        )
+    return "\n".join(rows)
+
+
+def recorded_sections(files: list[Path]) -> str:
+    """A Markdown section for each experiment, with a table for each scale that was recorded."""
+    groups: dict[str, dict[tuple[str, str], list[runs.Run]]] = {}
+    for path in files:
+        run = runs.read(path)
+        groups.setdefault(run.name, {}).setdefault((run.scale, run.data), []).append(run)
+    parts = []
+    for name, scales in groups.items():
+        module = importlib.import_module(f"resnets.experiments.{name}")
+        about = module.__doc__.strip().partition("\n\n")[0].replace("\n", " ")
+        parts.append(f"## {name}\n\n{about}")
+        for (scale, _), group in scales.items():
+            table = runs.summary(group)
+            who, how = runs.conditions(group).splitlines()
+            when = sorted(run.date[:10] for run in group)
+            span = when[0] if when[0] == when[-1] else f"{when[0]} to {when[-1]}"
+            commits = ", ".join(f"`{c}`" for c in dict.fromkeys(run.commit for run in group))
+            table = table.reset_index()
+            header = [str(column).replace("_", " ") for column in table.columns]
+            rows = [header, ["---"] * len(header), *table.astype(str).to_numpy().tolist()]
+            lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+            parts.append(f"**Scale `{scale}`**: {who}; {how}. {span}, code {commits}.\n\n{lines}")
+    return "\n\n".join(parts)
+
+
+def add_download(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Offer the standalone version in the menu of a chapter's downloads."""
+    path = Path(name).with_suffix(".ipynb").name
+    if path not in {chapter.name for chapter in notebooks.chapters(Path(app.srcdir) / "book")}:
+        return
+    for group in context["header_buttons"]:
+        if group.get("label") == "download-buttons":
+            group["buttons"].insert(
+                1,
+                {
+                    "type": "link",
+                    "url": context["pathto"](f"{DOWNLOADS}/{path}", 1),
+                    "text": ".ipynb, standalone",
+                    "tooltip": "Download the notebook with the course library in it",
+                    "icon": "fas fa-box",
+                    "label": "download-standalone-button",
+                },
+            )
+
+
+def write_downloads(app: Sphinx, exception: Exception | None) -> None:
+    """Write the standalone versions beside the pages."""
+    if exception is None and app.builder.format == "html":
+        notebooks.write_standalone(Path(app.outdir) / DOWNLOADS)
+
+
+def _title(path: Path) -> str:
+    first = nbformat.read(path, as_version=4).cells[0]
+    return first.source.splitlines()[0].removeprefix("# ")

@@ -1,0 +1,216 @@
+"""Chapters that run alone, the repository's address, and a build that refuses empty pages."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT, build
+from IPython.core.inputtransformer2 import TransformerManager
+from nbconvert import HTMLExporter
+
+import resnets
+from publishing import __main__, notebooks, site
+
+ADDRESS = "https://github.com/-/course"  # no owner's name can be this
+
+
+@pytest.fixture
+def copies(tmp_path):
+    for path in notebooks.chapters():
+        shutil.copy(path, tmp_path)
+    return notebooks.chapters(tmp_path)
+
+
+def run(source):
+    """Run a cell; returns what it would have asked pip for."""
+    asked = []
+
+    class Shell:
+        def run_line_magic(self, name, line, **_):
+            asked.append((name, line))
+
+    exec(TransformerManager().transform_cell(source), {"get_ipython": Shell})
+    return asked
+
+
+@pytest.fixture
+def missing(monkeypatch):
+    """The course library and d2l cannot be found."""
+    find = sys.modules["importlib.util"].find_spec
+    gone = ("resnets", "d2l")
+    monkeypatch.setattr("importlib.util.find_spec", lambda n: None if n in gone else find(n))
+
+
+@pytest.mark.parametrize("address", ["", ADDRESS])
+def test_the_first_cell_does_nothing_where_the_library_is(address):
+    assert run(notebooks.first_cell(address)) == []
+
+
+def test_the_first_cell_installs_two_packages_and_changes_no_other(missing):
+    ((name, line),) = run(notebooks.first_cell(ADDRESS))
+    assert name == "pip"
+    assert line.split() == ["install", "-q", "--no-deps", "d2l==1.0.3", f"git+{ADDRESS}"]
+
+
+def test_without_an_address_the_first_cell_says_what_to_do(missing):
+    with pytest.raises(ModuleNotFoundError, match="standalone version, which carries"):
+        run(notebooks.first_cell(""))
+
+
+def test_the_address_is_written_into_the_first_cells_alone(copies):
+    before = [path.read_text() for path in copies]
+    assert notebooks.write_address(copies, ADDRESS) == copies
+    for path, text in zip(copies, before, strict=True):
+        old, new = json.loads(text), json.loads(path.read_text())
+        assert "".join(new["cells"][1]["source"]) == notebooks.first_cell(ADDRESS)
+        new["cells"][1]["source"] = old["cells"][1]["source"]
+        assert new == old
+        notebook = nbformat.read(path, as_version=4)
+        assert notebooks.code_hash(notebook) == notebook.metadata.executed.code
+    assert notebooks.write_address(copies, ADDRESS) == []
+    notebooks.write_address(copies, notebooks.address())
+    assert [path.read_text() for path in copies] == before
+
+
+def test_another_first_cell_is_not_overwritten(copies):
+    notebook = nbformat.read(copies[0], as_version=4)
+    del notebook.cells[1]
+    nbformat.write(notebook, copies[0])
+    before = copies[0].read_text()
+    with pytest.raises(ValueError, match="does not begin with"):
+        notebooks.write_address(copies[:1], ADDRESS)
+    assert copies[0].read_text() == before
+
+
+def test_a_changed_cell_is_noticed(copies):
+    notebook = nbformat.read(copies[0], as_version=4)
+    before = notebooks.code_hash(notebook)
+    next(c for c in notebook.cells[2:] if c.cell_type == "code").source += " "
+    assert notebooks.code_hash(notebook) != before
+
+
+@pytest.mark.parametrize("stated", ["github.com/-/course", "git@github.com:-/course.git"])
+def test_an_address_is_https_or_refused(stated, tmp_path, monkeypatch, capsys):
+    config = tmp_path / "_config.yml"
+    config.write_text(yaml.safe_dump({"repository": {"url": stated}}))
+    with pytest.raises(ValueError, match="give an https address"):
+        notebooks.address(config)
+    monkeypatch.setattr(notebooks.address, "__defaults__", (config,))
+    assert __main__.main(["address"]) == 1
+    assert "Nothing was written" in capsys.readouterr().err
+
+
+def test_a_standalone_chapter_carries_the_library_and_the_recorded_runs(
+    tmp_path, monkeypatch, missing
+):
+    paths = notebooks.write_standalone(tmp_path / "files")
+    assert [path.name for path in paths] == [path.name for path in notebooks.chapters()]
+    root = Path(resnets.__file__).parents[1]
+    for path, chapter in zip(paths, notebooks.chapters(), strict=True):
+        alone, source = (nbformat.read(p, as_version=4) for p in (path, chapter))
+        nbformat.validate(alone)
+        library = alone.cells.pop(1)
+        assert library.metadata.jupyter.source_hidden and library.metadata.cellView == "form"
+        source.cells.pop(1)
+        assert alone == source
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run(library.source) == [("pip", "install -q --no-deps d2l==1.0.3")]
+    written = {p.relative_to("course_library") for p in Path("course_library").rglob("*.*")}
+    ours = {p.relative_to(root) for p in (root / "resnets").rglob("*.py")}
+    ours |= {p.relative_to(root) for p in (root / "resnets").rglob("*.json")}
+    assert written == ours - {Path("resnets/__main__.py")}
+    for path in written:
+        text, same = Path("course_library", path).read_text(), (root / path).read_text()
+        assert text == same or json.loads(text) == json.loads(same), path
+    assert sys.path[0] == "course_library"
+
+
+def test_a_chapter_exported_by_plain_jupyter_shows_no_raw_markup():
+    body, _ = HTMLExporter(template_name="lab").from_filename(notebooks.chapters()[1])
+    assert body.count("image/svg+xml") + body.count("<svg") > 3
+    text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", body, flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", "", text)
+    assert "Residual blocks" in text
+    for markup in ("**", "```", ":::", "](http", "&lt;details", "&lt;summary"):
+        assert markup not in text, markup
+
+
+def empty(copy):
+    (copy / "book" / "reference" / "claims.md").write_text("# Claims\n")
+    (copy / "_toc.yml").write_text("format: jb-book\nroot: book/reference/claims\n")
+
+
+def without_outputs(copy):
+    change(copy, lambda n: [c.update(outputs=[]) for c in n["cells"] if c["cell_type"] == "code"])
+
+
+def executed_in_no_time(copy):
+    change(copy, lambda notebook: notebook["metadata"]["executed"].update(seconds=0.0))
+
+
+def never_executed(copy):
+    change(copy, lambda notebook: notebook["metadata"].pop("executed"))
+
+
+def edited(copy):
+    change(copy, lambda notebook: notebook["cells"][2]["source"].append("\nprint(1)"))
+
+
+def change(copy, how):
+    path = notebooks.chapters(copy / "book")[1]
+    notebook = json.loads(path.read_text())
+    how(notebook)
+    path.write_text(json.dumps(notebook))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (without_outputs, "02_residual_blocks.ipynb has no outputs"),
+        (executed_in_no_time, "02_residual_blocks.ipynb was executed in 0.000 s"),
+        (never_executed, "02_residual_blocks.ipynb was executed in 0.000 s"),
+        (edited, "02_residual_blocks.ipynb was changed after it was executed"),
+        (empty, "the page book/reference/claims is empty"),
+    ],
+)
+def test_the_build_fails_where_nothing_was_executed_or_a_page_is_empty(how, message, tmp_path):
+    done = build(tmp_path, how)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_with_an_address_the_site_has_colab_buttons_and_a_sitemap(tmp_path):
+    def change(copy):
+        config = copy / "_config.yml"
+        text = config.read_text().replace('  url: ""\n', f"  url: {ADDRESS}\n", 1)
+        assert ADDRESS in text
+        config.write_text(text)
+        toc = "format: jb-book\nroot: book/reference/bibliography\nchapters:\n"
+        (copy / "_toc.yml").write_text(f"{toc}- file: book/02_residual_blocks\n")
+
+    done = build(tmp_path, change)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = tmp_path / "_build" / "html"
+    page = (built / "book" / "02_residual_blocks.html").read_text()
+    button = "https://colab.research.google.com/github/-/course/blob/main/book/02_residual_blocks"
+    assert f'href="{button}.ipynb"' in page
+    base = site.pages_address(ADDRESS)
+    assert base == "https://-.github.io/course/"
+    assert f"<loc>{base}book/02_residual_blocks.html</loc>" in (built / "sitemap.xml").read_text()
+    assert f'content="{base}book/02_residual_blocks.html"' in page
+    assert 'href="/course/_static/' in (built / "404.html").read_text()
+
+
+def test_workflows_are_pinned_and_get_no_secret():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text()
+        uses = re.findall(r"uses: (\S+)", text)
+        assert uses and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", use) for use in uses)
+        assert "secrets." not in text
+        assert yaml.safe_load(text)["permissions"] == {}
