@@ -27,13 +27,24 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", write_downloads)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
-    if address:  # without it a card or a sitemap has nothing to point to
-        base = app.config.html_baseurl or pages_address(address)
-        app.config.html_baseurl = app.config.ogp_site_url = base
-        app.config.notfound_urls_prefix = urlsplit(base).path
-        app.setup_extension("sphinx_sitemap")
-        app.setup_extension("sphinxext.opengraph")
+    if address:
+        point_to(app, address)
+    else:  # the theme fails on buttons that lead nowhere
+        app.config.html_theme_options.pop("launch_buttons")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def point_to(app: Sphinx, address: str) -> None:
+    """Give the site what needs its address: a sitemap and Open Graph cards."""
+    app.setup_extension("sphinx_sitemap")
+    app.setup_extension("sphinxext.opengraph")
+    config = app.config
+    config.html_baseurl = config.html_baseurl or pages_address(address)
+    config.ogp_site_url = config.html_baseurl
+    config.ogp_site_name = config.project
+    config.sitemap_url_scheme = "{link}"
+    config.sitemap_excludes = ["404.html", "genindex.html", "py-modindex.html", "search.html"]
+    config.notfound_urls_prefix = urlsplit(config.html_baseurl).path
 
 
 def pages_address(address: str) -> str:
