@@ -49,6 +49,12 @@ def test_nothing_is_loaded_from_elsewhere(page):
     assert not [address for address in loaded if address and "//" in address]
 
 
+def test_no_path_of_the_machine_that_built_it_is_shown(page, site):
+    path, _ = page
+    text = path.read_text()
+    assert str(site.parents[1]) not in text and "PosixPath" not in text
+
+
 def test_internal_links_and_anchors_resolve(page):
     path, parsed = page
     for link in parsed.all("a"):

@@ -24,6 +24,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("source-read", fill_in_tables)
     app.connect("doctree-read", check_page)
     app.connect("html-page-context", add_download, priority=600)  # the theme's buttons stand
+    app.connect("html-page-context", correct_roles)
     app.connect("build-finished", write_downloads)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
@@ -160,6 +161,12 @@ def add_download(app: Sphinx, name: str, template: str, context: dict, doctree) 
                     "label": "download-standalone-button",
                 },
             )
+
+
+def correct_roles(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Take out the ARIA roles of a bibliography: docutils' are deprecated, and nested wrongly."""
+    body = context.get("body", "").replace(' role="doc-biblioentry"', "")
+    context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
 
 
 def write_downloads(app: Sphinx, exception: Exception | None) -> None:
