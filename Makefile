@@ -45,7 +45,7 @@ address: .venv/installed
 	@$(PUBLISHING) address
 
 links: _build/assignments/written
-	PYTHONPATH=book $(BIN)/jupyter-book build . --builder linkcheck
+	PYTHONPATH=book $(BIN)/jupyter-book build . --builder linkcheck --path-output _build/linkcheck
 
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
 	PYTHONPATH=book $(BIN)/python tests/execute.py $(NOTEBOOKS)

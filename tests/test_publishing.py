@@ -102,7 +102,7 @@ def test_an_address_is_https_or_refused(stated, tmp_path, monkeypatch, capsys):
         notebooks.address(config)
     monkeypatch.setattr(notebooks.address, "__defaults__", (config,))
     assert __main__.main(["address"]) == 1
-    assert "Nothing was written" in capsys.readouterr().err
+    assert "The address was not written" in capsys.readouterr().err
 
 
 def test_a_standalone_chapter_carries_the_library_and_the_recorded_runs(

@@ -21,10 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         address = notebooks.address()
+        changed = notebooks.write_address(notebooks.chapters(), address)
     except ValueError as error:
-        print(f"Nothing was written: {error}.", file=sys.stderr)
+        print(f"The address was not written: {error}.", file=sys.stderr)
         return 1
-    changed = notebooks.write_address(notebooks.chapters(), address)
     print(f"{len(changed)} chapters were changed; the address is {address or 'not set'}.")
     return 0
 

@@ -22,7 +22,7 @@ BOOK = Path(__file__).parents[1]
 D2L = "d2l==1.0.3"
 
 FIRST_LINE = (
-    "# Makes this notebook run alone, as in Colab. Where the course is installed it does nothing."
+    "# Lets this notebook run alone, as in Colab. Does nothing where the course is installed."
 )
 INSTALL = """\
 {first_line}
@@ -37,9 +37,9 @@ import importlib.util
 
 if importlib.util.find_spec("resnets") is None:
     raise ModuleNotFoundError(
-        "The course library is missing, and the course's repository has no published address yet, "
-        "from which it could be installed. Take this chapter's standalone version, which carries "
-        "the library: from the page 'Run it' of the site, or written by `make standalone`."
+        "The course library is missing, and its repository has no published address yet. Take "
+        "this chapter's standalone version, which carries the library: from the site's page "
+        "'Run it', or written by `make standalone`."
     )
 """
 
@@ -94,7 +94,7 @@ def write_address(paths: Iterable[Path], address: str) -> list[Path]:
     changed = []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        cell = _first(notebook)
+        cell = _first(notebook, path.name)
         if cell.source != first_cell(address):
             cell.source = first_cell(address)
             with whole_file(path) as temporary:
@@ -138,7 +138,7 @@ def library_cell(whole: bool) -> NotebookNode:
 def standalone(chapter: NotebookNode) -> NotebookNode:
     """The chapter with the course library in it, in place of the cell that installs it."""
     notebook = copy.deepcopy(chapter)
-    notebook.cells[notebook.cells.index(_first(notebook))] = library_cell(whole=True)
+    notebook.cells[notebook.cells.index(_first(notebook, "the chapter"))] = library_cell(whole=True)
     nbformat.validate(notebook)
     return notebook
 
@@ -154,8 +154,8 @@ def write_standalone(folder: Path) -> list[Path]:
     return paths
 
 
-def _first(notebook: NotebookNode) -> NotebookNode:
+def _first(notebook: NotebookNode, name: str) -> NotebookNode:
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
     if not cell.source.startswith(FIRST_LINE):
-        raise ValueError(f"the first code cell does not begin with {FIRST_LINE!r}")
+        raise ValueError(f"the first code cell of {name} does not begin with {FIRST_LINE!r}")
     return cell
