@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from resnets import __main__, camvid, data, experiments, metrics, runs, scenes
 from resnets.device import SCALES
-from resnets.experiments import camvid as camvid_experiment
 from resnets.experiments import (
+    bench,
     context,
     degradation,
+    degradation_110,
     fashion,
     fashion_steps,
     gradient_norms,
@@ -23,16 +24,24 @@ from resnets.experiments import (
     lesions,
     loss_surface,
     pyramid_steps,
+    scaling,
     shortcuts,
+    speed_steps,
     stochastic_depth,
     stride,
     thousand_layers,
     without_batch_norm,
 )
+from resnets.experiments import camvid as camvid_experiment
 from resnets.models import PaddedIdentity, cifar_resnet
 from resnets.probes import blocks, parameters
-from resnets.training import Recipe, evaluate, fit
+from resnets.training import Execution, Recipe, evaluate, fit
 
+BUILT_ALREADY = {
+    *(("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")),
+    *(("degradation_110", "full"), ("speed_steps", "hour"), ("speed_steps", "full")),
+    *((name, scale) for name in ("bench", "scaling") for scale in ("hour", "full")),
+}
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 
@@ -84,7 +93,8 @@ def small(monkeypatch, drawn, streets, tmp_path):
     ):
         configs = {}
         for scale, config in module.CONFIGS.items():
-            recipe = replace(config.recipe, epochs=1)
+            size = min(config.recipe.batch_size, 128)
+            recipe = replace(config.recipe, epochs=1, batch_size=size)
             fewer = {"recipe": recipe} | smaller.get(module, {})
             if hasattr(config, "images"):
                 fewer["images"] = 160
@@ -92,6 +102,19 @@ def small(monkeypatch, drawn, streets, tmp_path):
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(degradation_110, "CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(degradation_110, "NETWORKS", ("plain-14", "ResNet-14"))
+    lesson = replace(fashion.CONFIGS["quick"], recipe=Recipe(epochs=1, batch_size=64))
+    monkeypatch.setattr(bench, "CONFIGS", {"quick": bench.Config(2, lesson, matrix=256)})
+    monkeypatch.setattr(scaling, "CONFIGS", {"quick": scaling.Config(32, 3, "imagenet")})
+    configs = {}
+    for scale, config in speed_steps.CONFIGS.items():
+        steps = {
+            n: replace(s, recipe=replace(s.recipe, epochs=1, batch_size=64), execution=Execution())
+            for n, s in config.steps.items()
+        }
+        configs[scale] = replace(config, images=160, steps=steps)
+    monkeypatch.setattr(speed_steps, "CONFIGS", configs)
     monkeypatch.setattr(pyramid_steps, "CONFIGS", context.CONFIGS)
     monkeypatch.setattr(stride, "CONFIGS", shortcuts.CONFIGS)
     configs = {}
@@ -115,7 +138,7 @@ def call(monkeypatch, *words):
 def test_the_command_records_every_experiment_at_every_scale(
     name, scale, small, monkeypatch, capsys, own_cache
 ):
-    if (name, scale) in {("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")}:
+    if (name, scale) in BUILT_ALREADY:
         pytest.skip("networks that the smaller scales or other experiments have built already")
     call(monkeypatch, "run", name, "--scale", scale, "--seed", "2", "--stand-in")
     (path,) = small.iterdir()
@@ -208,6 +231,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         camvid_experiment,
         context,
         degradation,
+        degradation_110,
         fashion,
         fashion_steps,
         gradient_norms,
@@ -217,6 +241,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         loss_surface,
         pyramid_steps,
         shortcuts,
+        speed_steps,
         stochastic_depth,
         stride,
         thousand_layers,

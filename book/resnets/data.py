@@ -66,12 +66,18 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device), self.source)
 
     def batch(
-        self, index: Tensor, generator: torch.Generator | None = None
+        self,
+        index: Tensor,
+        generator: torch.Generator | None = None,
+        mirrored: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Normalized images (B, 1, H, W) and labels (B,); with a generator cropped and flipped."""
+        """Normalized images (B, 1, H, W) and labels (B,); with a generator cropped and flipped.
+
+        `mirrored` (B,) bool, on the CPU, says which ones to flip in place of the generator.
+        """
         images = self.images[index]
         if generator is not None:
-            images = crop_and_flip(images, generator)
+            images = crop_and_flip(images, generator, mirrored=mirrored)
         return normalize(images), self.labels[index]
 
 
@@ -156,19 +162,25 @@ def normalize(images: Tensor) -> Tensor:
     return (images.unsqueeze(1).float() / 255 - MEAN) / SD
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 2) -> Tensor:
-    """Shift each image by up to `padding` pixels either way, and mirror half of them.
+def crop_and_flip(
+    images: Tensor,
+    generator: torch.Generator,
+    padding: int = 2,
+    mirrored: Tensor | None = None,
+) -> Tensor:
+    """Shift each image by up to `padding` pixels either way, and mirror half or those `mirrored`.
 
-    (N, H, W) to (N, H, W), on the images' device. The random numbers come from `generator` on the
-    CPU, so that every device sees the same crops.
+    (N, H, W) to (N, H, W), on the images' device; `mirrored` (N,) bool. The random numbers come
+    from `generator` on the CPU, so that every device sees the same crops.
     """
     n, height, width = images.shape
     top = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     left = torch.randint(2 * padding + 1, (n, 1), generator=generator)
     columns = torch.arange(width).expand(n, width)
-    mirrored = torch.rand((n, 1), generator=generator) < 0.5
+    if mirrored is None:
+        mirrored = torch.rand(n, generator=generator) < 0.5
     rows = (top + torch.arange(height)).to(images.device)
-    columns = (left + torch.where(mirrored, columns.flip(1), columns)).to(images.device)
+    columns = (left + torch.where(mirrored[:, None], columns.flip(1), columns)).to(images.device)
     image = torch.arange(n, device=images.device)
     padded = F.pad(images, (padding,) * 4)
     return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -210,19 +222,27 @@ def batches(
     batch_size: int,
     generator: torch.Generator | None = None,
     augment: bool = False,
+    mirrored: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """`data.batch` over all of `data`, on its device.
 
     With a generator the images come in random order, and the last ones that do not fill a batch
-    are left out; `augment` changes them at random. Without one they come in order, and all of them.
+    are left out; `augment` changes them at random, and `mirrored` (of all of `data`, on the CPU)
+    then says which ones are flipped. Without one they come in order, and all of them.
     """
     n = len(data)
     if generator is None:
         order = torch.arange(n)
     else:
         order = torch.randperm(n, generator=generator)[: n - n % batch_size]
-    for index in order.to(data.labels.device).split(batch_size):
-        yield data.batch(index, generator if augment else None)
+    on_device = order.to(data.labels.device).split(batch_size)
+    for index, number in zip(on_device, order.split(batch_size), strict=True):
+        if not augment:
+            yield data.batch(index)
+        elif mirrored is None:
+            yield data.batch(index, generator)
+        else:
+            yield data.batch(index, generator, mirrored[number])
 
 
 def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]:

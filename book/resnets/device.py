@@ -9,16 +9,42 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from resnets import processes
+
 SCALES = ("quick", "hour", "full")
+DEVICES = ("cuda", "mps", "cpu")
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one (CUDA, then Apple's MPS), else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    """`RESNETS_DEVICE` if it is set, else the first of CUDA, Apple's MPS and the CPU that is there.
+
+    Of several processes on a machine with GPUs each has its own.
+
+    Raises:
+        ValueError: `RESNETS_DEVICE` names a device that is not there, or there are more processes
+            than GPUs.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    kind = os.environ.get("RESNETS_DEVICE") or next(kind for kind in DEVICES if there[kind])
+    if kind not in DEVICES:
+        raise ValueError(f"there is no device {kind!r}: choose one of {', '.join(DEVICES)}")
+    if not there[kind]:
+        raise ValueError(
+            f"no {kind} device is found here: choose another one, or install a driver and a build "
+            "of PyTorch that know it (python -m torch.utils.collect_env shows what it sees)"
+        )
+    if kind == "cuda" and (own := processes.local_rank()):
+        if own >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {own} has no GPU of its own, since {torch.cuda.device_count()} are "
+                "found: start as many processes on a machine as it has GPUs (--nproc-per-node)"
+            )
+        return torch.device("cuda", own)
+    return torch.device(kind)
 
 
 def default_scale() -> str:
@@ -71,9 +97,9 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """A context in which the forward pass runs in `precision(device)`."""
-    dtype = precision(device)
+def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
+    """A context in which the forward pass runs in `dtype`, or in `precision(device)`."""
+    dtype = dtype or precision(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
@@ -87,10 +113,12 @@ def seed_everything(seed: int) -> None:
 def hardware(device: torch.device) -> str:
     """The name of the hardware behind `device`, as it stands beside a result."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads" + (
-        ", MPS" if device.type == "mps" else ""
-    )
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    if device.type == "mps":
+        name += ", MPS"
+    return name + processes.description()
 
 
 def _cpu_name() -> str:

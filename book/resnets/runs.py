@@ -1,10 +1,12 @@
 """A recorded run: one JSON file that says what ran, where, when, with what, and how it went."""
 
+import ast
 import json
 import math
 import subprocess
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +39,7 @@ class Run:
         history: for each network, a row an epoch.
         final: after the last epoch; of several networks, for each network.
         measured: tables of what was measured on the trained networks, each a list of rows.
+        complete: False for what is left of a run that was stopped.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Run:
     history: dict
     final: dict
     measured: dict = field(default_factory=dict)
+    complete: bool = True
     schema: int = SCHEMA
 
     @property
@@ -102,7 +106,8 @@ def read(path: Path) -> Run:
         raise ValueError(f"{path} is not a recorded run of schema {SCHEMA}: {hint}")
     values = dict(content)
     for entry in fields(Run):
-        if entry.name not in content and entry.default_factory is not MISSING:
+        optional = entry.default is not MISSING or entry.default_factory is not MISSING
+        if optional and entry.name not in content:
             continue
         value = content.pop(entry.name, None)
         kind = (int, float) if entry.type is float else entry.type
@@ -174,19 +179,72 @@ def summary(runs: list[Run]) -> pd.DataFrame:
     return table.groupby("network", sort=False).agg(mean_sd)
 
 
+def changed_since(run: Run) -> list[str] | None:
+    """The library's modules that `run` rests on and that were changed since, by name.
+
+    A comment or a docstring is no change, and this module, which writes runs down, is left out.
+    None where that is not known: the run's own code was not committed, or this copy of the course
+    has no history that reaches back to it.
+    """
+    now = _modules(run.name, "")
+    if run.commit.endswith("+changes") or not _git("cat-file", "-t", run.commit):
+        return None
+    then = _modules(run.name, run.commit)
+    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+
+
+def _modules(experiment: str, commit: str) -> dict[str, str]:
+    """The code of an experiment and of all that it imports from the library, at a commit."""
+    found, open_names = {}, {f"experiments.{experiment}"}
+    while open_names:
+        name = open_names.pop()
+        code = _code(name, commit)
+        if code is None or name in found or name == "runs":  # None: what a module defines
+            continue
+        found[name], imported = code
+        open_names |= imported
+    return found
+
+
+@cache
+def _code(name: str, commit: str) -> tuple[str, set[str]] | None:
+    """A module without comments and docstrings, and the names of what it imports."""
+    package = Path(__file__).parent
+    for path in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
+        if commit:
+            source = _git("show", f"{commit}:./{path}")
+        else:
+            source = (package / path).read_text() if (package / path).exists() else ""
+        if source:
+            break
+    else:
+        return None
+    tree, imported = ast.parse(source), set()
+    for node in ast.walk(tree):
+        first = getattr(node, "body", None) and isinstance(node.body, list) and node.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            node.body[0] = ast.Pass()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "resnets":
+            module = node.module.partition(".")[2]
+            inside = {f"{module}.{alias.name}".strip(".") for alias in node.names}
+            imported |= {module} | inside if module else inside
+    return ast.dump(tree), imported
+
+
 def _commit() -> str:
-    here = Path(__file__).parent
-
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
     try:
-        tracked = git("ls-files", "--error-unmatch", __file__)
-        commit = git("rev-parse", "--short=12", "HEAD") if tracked else ""
-        changed = git("status", "--porcelain", "--", "*.py")
+        tracked = _git("ls-files", "--error-unmatch", __file__)
+        commit = _git("rev-parse", "--short=12", "HEAD") if tracked else ""
+        changed = _git("status", "--porcelain", "--", "*.py")
     except FileNotFoundError:  # no git on this machine
         commit = ""
     if not commit:
         return f"release {__version__}"
     return commit + ("+changes" if changed else "")
+
+
+def _git(*command: str) -> str:
+    """What git prints, here; empty where it fails."""
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""

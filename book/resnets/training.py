@@ -1,4 +1,7 @@
-"""Train a classifier of images or of pixels: the loop, its schedule, progress, checkpoints."""
+"""Train a classifier of images or of pixels: the loop, its schedule, progress, checkpoints.
+
+Started by `torchrun`, several processes train one network (`processes`).
+"""
 
 import sys
 import time
@@ -11,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from resnets import processes
 from resnets.data import VOID, ImageSet, LabeledScenes, batches
 from resnets.device import autocast, hardware
 from resnets.files import whole_file
@@ -29,8 +34,10 @@ class Recipe:
     `lr` is the schedule's highest learning rate. "one-cycle" rises to it over the first quarter of
     the steps and then falls to zero along a cosine, "cosine" falls from the first step on,
     "poly" goes down as (1 - step / steps)^0.9, "constant" stays. `augment` changes the images at
-    random (`batch` of the data). `auxiliary_weight` is that of a second output's loss, where the
-    network has one.
+    random (`batch` of the data); with `alternate_flips` each image is mirrored in every second
+    epoch instead of at random. `auxiliary_weight` is that of a second output's loss, where the
+    network has one. With `weight_average` above 0 the weights that are judged and kept are an
+    average over the steps, in which those of the step before count `weight_average` times as much.
     """
 
     epochs: int
@@ -42,6 +49,8 @@ class Recipe:
     label_smoothing: float = 0.0
     augment: bool = False
     auxiliary_weight: float = 0.4
+    alternate_flips: bool = False
+    weight_average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -55,12 +64,28 @@ class Recipe:
             )
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How the arithmetic of a training is done: it decides the time, and the result by rounding.
+
+    `precision` is "float32" or "bfloat16", and by default what `device.precision` chooses.
+    `channels_last` stores a pixel's channels side by side. `fused` updates all weights in one
+    kernel. `compiled` has the network compiled, in a minute or so, before its first step.
+    """
+
+    precision: str | None = None
+    channels_last: bool = True
+    fused: bool = False
+    compiled: bool = False
+
+
 def fit(
     model: nn.Module,
     train: ImageSet | LabeledScenes,
     recipe: Recipe,
     *,
     seed: int = 0,
+    execution: Execution = Execution(),
     validation: ImageSet | None = None,
     after_epoch: Callable[[nn.Module], dict[str, float]] | None = None,
     checkpoint: Path | None = None,
@@ -80,17 +105,28 @@ def fit(
     crops. With `checkpoint` the state is saved there after each epoch, and a call that finds the
     file goes on from it, to the same weights as without the interruption (bit for bit on a CPU).
 
+    Of several processes each trains on its share of every batch, and all end with the same model;
+    without batch normalization it is what one process makes of the whole batches, to rounding.
+    Process 0 alone prints and saves.
+
     Raises:
         FloatingPointError: the loss is no longer finite; the message names the step.
-        ValueError: fewer images than a batch, or a checkpoint of another model or recipe.
+        ValueError: fewer images than a batch, batches that the processes cannot share equally, or
+            a checkpoint of another model or recipe.
         torch.OutOfMemoryError: the device's memory is full; the message says what to do.
     """
     if len(train) < recipe.batch_size:
         raise ValueError(
             f"{len(train)} images do not fill one batch of {recipe.batch_size}: lower batch_size"
         )
+    if recipe.batch_size % processes.count():
+        raise ValueError(
+            f"{processes.count()} processes cannot share batches of {recipe.batch_size} equally: "
+            "start another number of processes (--nproc-per-node), or change batch_size"
+        )
     device = train.labels.device
-    model.to(device, memory_format=_layout(model))
+    layout = _layout(model) if execution.channels_last else torch.contiguous_format
+    model.to(device, memory_format=layout)
     steps = len(train) // recipe.batch_size
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -98,8 +134,14 @@ def fit(
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
+        fused=execution.fused,
     )
     scheduler = _schedule(optimizer, recipe, steps * recipe.epochs)
+    average = None
+    if recipe.weight_average:
+        decay = get_ema_multi_avg_fn(recipe.weight_average)
+        average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
+    judged = average.module if average else model
     history: list[dict[str, float]] = []
     made_by = {
         "recipe": asdict(recipe),
@@ -112,45 +154,71 @@ def fit(
         _load_model(model, state["model"], checkpoint)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
+        if average:
+            average.load_state_dict(state["average"])
         torch.set_rng_state(state["rng"])
         history = state["history"]
 
     done = len(history)
-    if done:
+    if done and processes.rank() == 0:
         print(f"{label}: {done} of {recipe.epochs} epochs are in {checkpoint}; it goes on there")
+    net = processes.averaging(torch.compile(model) if execution.compiled else model)
     with _memory_explained(device), _progress(label, recipe.epochs * steps, done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
-            generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
-            row = _train_epoch(
-                model,
-                train,
-                recipe,
-                optimizer,
-                scheduler,
-                generator,
-                bar,
-                (epoch - 1) * steps,
-            )
+            started, losses = time.perf_counter(), []
+            right, known = torch.zeros(2, dtype=torch.int64, device=device)
+            net.train()
+            for x, y in _epoch(train, recipe, seed, epoch):
+                x = x.contiguous(memory_format=layout)
+                with autocast(device, _dtype(execution)):
+                    outputs = net(x)
+                    logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+                    loss = _cross_entropy(logits, y, recipe)
+                    for other in auxiliary:
+                        loss = loss + recipe.auxiliary_weight * _cross_entropy(other, y, recipe)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+                if average:
+                    average.update_parameters(model)
+                losses.append(loss.detach())
+                right += (logits.argmax(1) == y).sum()  # no logit is VOID's
+                known += (y != VOID).sum()
+                bar.update()
+                if len(losses) % LOOK_EVERY == 0 or len(losses) == steps:
+                    _check_finite(losses, (epoch - 1) * steps)
+            mean_loss, right, known = processes.summed(torch.stack(losses).mean(), right, known)
+            processes.copy_from_first((*model.buffers(), *judged.buffers()))
+            row = {
+                "lr": scheduler.get_last_lr()[0],
+                "train_loss": mean_loss.item() / processes.count(),
+                "train_accuracy": right.item() / known.item(),
+                "seconds": time.perf_counter() - started,
+            }
             if validation is not None:
-                loss, accuracy = evaluate(model, validation)
+                loss, accuracy = evaluate(judged, validation)
                 row |= {"validation_loss": loss, "validation_accuracy": accuracy}
             if after_epoch is not None:
-                row |= after_epoch(model)
+                row |= after_epoch(judged)
             before = history[-1]["seconds"] if history else 0.0
             speed = steps * recipe.batch_size / row["seconds"]
             history.append({"epoch": epoch, **row, "seconds": before + row["seconds"]})
             _show(bar, label, history[-1], recipe.epochs, speed)
-            if checkpoint is not None:
+            if checkpoint is not None and processes.rank() == 0:
                 with whole_file(checkpoint) as path:
                     state = {
                         "model": model.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "scheduler": scheduler.state_dict(),
+                        "average": average.state_dict() if average else {},
                         "rng": torch.get_rng_state(),
                         "history": history,
                         "made_by": made_by,
                     }
                     torch.save(state, path)
+    if average:
+        model.load_state_dict(judged.state_dict())
     return history
 
 
@@ -214,37 +282,22 @@ def _forward(model: nn.Module, x: Tensor) -> Tensor:
     return model(x.contiguous(memory_format=_layout(model)))
 
 
-def _train_epoch(
-    model, train, recipe, optimizer, scheduler, generator, bar, steps_before
-) -> dict[str, float]:
-    model.train()
-    device = train.labels.device
-    losses, started = [], time.perf_counter()
-    right, known = torch.zeros(2, dtype=torch.int64, device=device)
-    for x, y in batches(train, recipe.batch_size, generator, recipe.augment):
-        with autocast(device):
-            outputs = _forward(model, x)
-            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-            loss = _cross_entropy(logits, y, recipe)
-            for other in auxiliary:
-                loss = loss + recipe.auxiliary_weight * _cross_entropy(other, y, recipe)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        losses.append(loss.detach())
-        right += (logits.argmax(1) == y).sum()  # no logit is VOID's
-        known += (y != VOID).sum()
-        bar.update()
-        if len(losses) % LOOK_EVERY == 0:
-            _check_finite(losses, steps_before)
-    _check_finite(losses, steps_before)
-    return {
-        "lr": scheduler.get_last_lr()[0],
-        "train_loss": torch.stack(losses).mean().item(),
-        "train_accuracy": right.item() / known.item(),
-        "seconds": time.perf_counter() - started,
-    }
+def _epoch(
+    train: ImageSet | LabeledScenes, recipe: Recipe, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of every batch of an epoch."""
+    mirrored = None
+    if recipe.alternate_flips:
+        first = torch.rand(len(train), generator=torch.Generator().manual_seed(seed)) < 0.5
+        mirrored = first ^ (epoch % 2 == 0)
+    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+    # Changed at random as a whole and shared then, so that the number of processes does not matter.
+    for batch in batches(train, recipe.batch_size, generator, recipe.augment, mirrored):
+        yield processes.share(*batch)
+
+
+def _dtype(execution: Execution) -> torch.dtype | None:
+    return getattr(torch, execution.precision) if execution.precision else None
 
 
 def _cross_entropy(logits: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
@@ -294,7 +347,7 @@ def _schedule(optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler
 def _progress(label: str, total: int, initial: int) -> tqdm:
     """A bar that rewrites its line in a terminal or notebook; in a log, none (see `_show`)."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
-    live = sys.stdout.isatty() or in_notebook
+    live = (sys.stdout.isatty() or in_notebook) and processes.rank() == 0
     return tqdm(
         desc=label,
         total=total,
@@ -310,10 +363,17 @@ def _show(bar: tqdm, label: str, row: dict[str, float], epochs: int, speed: floa
     text = f"epoch {row['epoch']}/{epochs}, training loss {row['train_loss']:.3f}"
     if "validation_accuracy" in row:
         text += f", validation accuracy {row['validation_accuracy']:.3f}"
+    if processes.rank() > 0:
+        return
     if bar.disable:
         print(f"{label}: {text}, {speed:.0f} images/s", flush=True)
     else:
         bar.set_postfix_str(text)
+
+
+def read_history(checkpoint: Path) -> list[dict[str, float]]:
+    """The history that a checkpoint of `fit` holds: a row for each epoch that was finished."""
+    return _load(checkpoint)["history"]
 
 
 def _load(path: Path) -> dict:

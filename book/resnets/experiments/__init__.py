@@ -15,16 +15,22 @@ from resnets.runs import Run, new_run
 from resnets.training import evaluate, fit
 
 
-def checkpoint_folder(name: str, scale: str, seed: int) -> Path | None:
-    """Where a long training saves its state after each epoch, so that it can go on from there.
+def checkpoints() -> Path:
+    """Where trainings save their state after each epoch, so that they can go on from there.
 
-    Under `RESNETS_CHECKPOINTS` (in Colab: a folder of a mounted Drive outlives the machine), else
-    in the cache. None at `quick`, which is over in minutes and always starts anew.
+    `RESNETS_CHECKPOINTS` (in Colab: a folder of a mounted Drive outlives the machine), else a
+    folder in the cache.
     """
-    if scale == "quick":
-        return None
     cache = platformdirs.user_cache_path("resnets") / "checkpoints"
-    return Path(os.environ.get("RESNETS_CHECKPOINTS") or cache) / f"{name}-{scale}-seed{seed}"
+    return Path(os.environ.get("RESNETS_CHECKPOINTS") or cache)
+
+
+def checkpoint_folder(name: str, scale: str, seed: int) -> Path | None:
+    """The folder of one run's checkpoints.
+
+    None at `quick`, which is over in minutes and always starts anew.
+    """
+    return None if scale == "quick" else checkpoints() / f"{name}-{scale}-seed{seed}"
 
 
 def resumable(run: Callable) -> Callable:

@@ -1,0 +1,253 @@
+"""d2l's lesson on ResNet-18 and the course's, on the same machine in turns.
+
+d2l's (section 8.6) is run as it stands for a few hundred steps: 96×96, batches of 128, SGD at 0.01,
+float32, images loaded one by one in four workers, or as many as there are cores. Its `seconds` are
+those of its published ten epochs at the measured speed. The course's is trained whole, and tested
+once, at its end. Each runs in a process of its own, and a seed is a round.
+
+    python -m resnets bench
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import transforms
+
+from resnets.data import ImageSet, batches, fashion_mnist, stand_in
+from resnets.device import best_device, check_scale, seed_everything
+from resnets.experiments import fashion, resumable
+from resnets.models import resnet18
+from resnets.probes import multiply_adds
+from resnets.runs import Run, new_run
+from resnets.training import evaluate, fit
+
+D2L_SIZE, D2L_BATCH, D2L_IMAGES, D2L_EPOCHS = 96, 128, 60_000, 10
+
+
+@dataclass(frozen=True)
+class Config:
+    """`steps` of d2l's lesson are timed; `lesson` is the course's. The arithmetic peak is that of
+    products of two matrices with `matrix` rows and columns."""
+
+    steps: int
+    lesson: fashion.Config
+    matrix: int = 4096
+
+
+_HOUR = fashion.CONFIGS["hour"]
+CONFIGS = {
+    "quick": Config(10, fashion.CONFIGS["quick"]),
+    # Three epochs are enough for d2l's accuracy, which is what the times are compared at.
+    "hour": Config(100, replace(_HOUR, recipe=replace(_HOUR.recipe, epochs=3))),
+    "full": Config(300, fashion.CONFIGS["full"]),
+}
+
+
+class OneByOne(torch.utils.data.Dataset):
+    """Loads as `d2l.FashionMNIST` does: each image to PIL, resized, to a float tensor."""
+
+    def __init__(self, images: ImageSet, size: int) -> None:
+        self.images, self.labels = images.images.cpu().numpy(), images.labels.cpu()
+        self.transform = transforms.Compose(
+            [transforms.Resize((size, size)), transforms.ToTensor()]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def d2l_resnet18() -> nn.Sequential:
+    """The network of d2l's section 8.6, initialized as there; (N, 1, H, W) to (N, 10)."""
+    from d2l import torch as d2l  # here, since it takes seconds
+
+    net = nn.Sequential(
+        nn.LazyConv2d(64, 7, stride=2, padding=3),
+        nn.LazyBatchNorm2d(),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    )
+    for number, channels in enumerate((64, 128, 256, 512)):
+        smaller = number > 0
+        net.append(d2l.Residual(channels, use_1x1conv=smaller, strides=1 + smaller))
+        net.append(d2l.Residual(channels))
+    net.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.LazyLinear(10))
+    net(torch.zeros(2, 1, D2L_SIZE, D2L_SIZE))  # lazy layers take their shapes from a batch
+    return net.apply(d2l.init_cnn)
+
+
+def time_d2l(config: Config, seed: int, on_stand_in: bool, started: float) -> dict[str, float]:
+    """What d2l's lesson takes, in a process that was started at `started` (`time.time()`)."""
+    device = best_device()
+    seed_everything(seed)
+    images, _ = stand_in() if on_stand_in else fashion_mnist()
+    loader = torch.utils.data.DataLoader(
+        OneByOne(images, D2L_SIZE),
+        D2L_BATCH,
+        shuffle=True,
+        num_workers=min(4, os.cpu_count()),
+        drop_last=True,
+    )
+    net = d2l_resnet18().to(device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        loss = F.cross_entropy(net(x.to(device)), y.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    batches = _endless(loader)
+    step(*next(batches))
+    _synchronize(device)
+    ready, waited = time.time(), 0.0
+    for _ in range(config.steps):
+        before = time.time()
+        batch = next(batches)
+        waited += time.time() - before
+        step(*batch)
+    _synchronize(device)
+    seconds = time.time() - ready
+    speed = config.steps * D2L_BATCH / seconds
+    return {
+        "startup_seconds": ready - started,
+        "images_per_second": speed,
+        "loading_share": waited / seconds,
+        "peak_share": _peak_share(net, D2L_SIZE, speed, config, device),
+        "memory_gib": _peak_memory(device),
+        "seconds": D2L_EPOCHS * D2L_IMAGES / speed,
+    }
+
+
+def time_course(config: Config, seed: int, on_stand_in: bool, started: float) -> dict[str, float]:
+    """What the course's training takes, in a process that was started at `started`."""
+    device = best_device()
+    images, test = (p.to(device) for p in (stand_in() if on_stand_in else fashion_mnist()))
+    lesson = config.lesson
+    recipe, train = lesson.recipe, images[: lesson.images]
+
+    def network() -> nn.Module:
+        seed_everything(seed)
+        return resnet18(in_channels=1, num_classes=10, stem=lesson.stem)
+
+    one_step = train[: recipe.batch_size]
+    one = replace(recipe, epochs=1, schedule="constant")
+    fit(network(), one_step, one, execution=lesson.execution)
+    _synchronize(device)
+    startup = time.time() - started
+    model = network()
+    history = fit(model, train, recipe, seed=seed, execution=lesson.execution)
+    speed = len(train) * recipe.epochs / history[-1]["seconds"]
+    before = time.time()
+    for _ in batches(train, recipe.batch_size, torch.Generator(), recipe.augment):
+        pass
+    _synchronize(device)
+    return {
+        "startup_seconds": startup,
+        "images_per_second": speed,
+        "loading_share": (time.time() - before) / (len(train) / speed),
+        "peak_share": _peak_share(model, 28, speed, config, device),
+        "memory_gib": _peak_memory(device),
+        "seconds": history[-1]["seconds"],
+        "test_accuracy": evaluate(model, test)[1],
+    }
+
+
+LESSONS = {"d2l's lesson": time_d2l, "the course's": time_course}
+# More is better for these, and less for the others.
+MORE = ("images_per_second", "peak_share")
+
+
+@resumable
+def run(
+    scale: str,
+    seed: int,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """One round. In `final` each lesson has, of its own process:
+
+    `startup_seconds` from its start to the end of its first step; `images_per_second` of training;
+    `loading_share`, of that time, in which the training waits for images or makes them;
+    `peak_share` of the arithmetic that the device does in a large matrix product; `memory_gib` at
+    most, on a GPU the GPU's; `seconds` of the whole training; the course's has `test_accuracy`. The
+    row "times better" has the ratios. `data` only says whether the stand-in is used.
+    """
+    config, device = CONFIGS[check_scale(scale)], best_device()
+    source = (data or fashion_mnist())[0].source
+    final = {}
+    for name, lesson in LESSONS.items():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            options = (config, seed, "stand-in" in source, time.time())
+            final[name] = pool.submit(lesson, *options).result()
+        print(name, {key: float(f"{value:.4g}") for key, value in final[name].items()}, flush=True)
+    theirs, ours = final.values()
+    final["times better"] = {
+        key: ours[key] / theirs[key] if key in MORE else theirs[key] / ours[key]
+        for key in ("startup_seconds", "images_per_second", "peak_share", "memory_gib", "seconds")
+    }
+    return new_run(
+        name="bench",
+        scale=scale,
+        seed=seed,
+        config=asdict(config),
+        data=source,
+        history={"the course's": [{"epoch": 1, "seconds": ours["seconds"]}]},
+        final=final,
+        device=device,
+    )
+
+
+def peak_flops(device: torch.device, size: int) -> float:
+    """Floating-point operations a second in a product of two matrices, float32 or bfloat16.
+
+    The faster of the two; the median of a few products.
+    """
+    fastest = 0.0
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.randn(2, size, size, device=device).to(dtype)
+        times = []
+        for _ in range(5):
+            _synchronize(device)
+            before = time.perf_counter()
+            a @ b
+            _synchronize(device)
+            times.append(time.perf_counter() - before)
+        fastest = max(fastest, 2 * size**3 / sorted(times)[2])
+    return fastest
+
+
+def _peak_share(net: nn.Module, size: int, speed: float, config: Config, device) -> float:
+    """Backward takes twice the arithmetic of forward, and a multiply-add is two operations."""
+    needed = 3 * 2 * multiply_adds(net, 1, size, size) * speed
+    return needed / peak_flops(device, config.matrix)
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _endless(loader) -> Iterator:
+    while True:
+        yield from loader

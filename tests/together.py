@@ -1,0 +1,55 @@
+"""What each of several processes does in `test_processes.py`: train a small network, save it.
+
+Arguments: the folder for what is saved, the epoch after which process 1 is killed (0: never), and
+whether the network has batch normalization.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from resnets import processes
+from resnets.data import STAND_IN, ImageSet
+from resnets.models import cifar_resnet
+from resnets.standin import drawn_garments
+from resnets.training import Recipe, fit, save_weights
+
+RECIPE = Recipe(epochs=3, batch_size=32, lr=0.1, augment=True)
+
+
+def train(folder: Path, kill_after: int, batch_norm: bool) -> list[dict[str, float]]:
+    def kill(_):
+        if processes.rank() == 1 and (folder / "checkpoint.pt").exists():
+            epochs.append(1)
+            if len(epochs) == kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+    epochs = []
+    torch.manual_seed(0)
+    model = cifar_resnet(
+        8,
+        in_channels=1,
+        num_classes=10,
+        stem="stride2",
+        batch_norm=batch_norm,
+        zero_init_residual=True,
+    )
+    images = ImageSet(*drawn_garments(128, 0), STAND_IN)
+    history = fit(
+        model,
+        images,
+        RECIPE,
+        checkpoint=folder / "checkpoint.pt",
+        after_epoch=kill if kill_after else None,
+    )
+    save_weights(model, folder / f"process{processes.rank()}.pt")
+    return history
+
+
+if __name__ == "__main__":
+    with processes.joined(torch.device("cpu")):
+        train(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "normalized")
