@@ -2,6 +2,8 @@
 # `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address of _config.yml into the chapters; `make links` asks every link for an answer.
+# `make record SCALE=hour` records every experiment; stopped, it goes on when it is called again.
+# `make bench` times d2l's lesson and the course's on this machine.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(firstword $(foreach v,3 3.13 3.12 3.11,$(shell python$(v) -c \
 	'import sys; print(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else None' 2>/dev/null)))
@@ -14,7 +16,7 @@ override RESNETS_DATA := $(abspath $(RESNETS_DATA))
 export RESNETS_DATA
 endif
 
-.PHONY: book test assignments grade standalone address links execute lock clean
+.PHONY: book test assignments grade standalone address links execute record bench lock clean
 
 book: _build/assignments/written
 	@# An incremental build does not see changed style sheets, and passes where one before it failed.
@@ -26,8 +28,10 @@ book: _build/assignments/written
 test: .venv/grading
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
-		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg tests $(NOTEBOOKS)
+	@# Two files at a time, each with half the cores: on two cores faster than one after the other.
+	OMP_NUM_THREADS=$$($(BIN)/python -c "import os; print(max(1, os.cpu_count() // 2))") \
+	$(BIN)/pytest -n 2 --dist loadfile --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS) tests
 
 assignments: _build/assignments/written
 
@@ -49,6 +53,12 @@ links: _build/assignments/written
 
 execute: .venv/installed  # every notebook again, top to bottom, outputs kept
 	PYTHONPATH=book $(BIN)/python tests/execute.py $(NOTEBOOKS)
+
+record: .venv/installed  # [SCALE=quick|hour|full]
+	$(BIN)/python -m resnets record $(if $(SCALE),--scale $(SCALE))
+
+bench: .venv/installed  # [SCALE=quick|hour|full]
+	$(BIN)/python -m resnets bench $(if $(SCALE),--scale $(SCALE))
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,6 +46,23 @@ def build(copy: Path, change=None) -> subprocess.CompletedProcess:
     ]
     environment = os.environ | {"PYTHONPATH": str(copy / "book")}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """After the tests: how long each notebook took, and the ten slowest cells."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    cells = [r for r in reports if getattr(r, "when", "") == "call" and ".ipynb::" in r.nodeid]
+    if not cells:
+        return
+    notebooks = Counter()
+    for cell in cells:
+        notebooks[cell.nodeid.partition("::")[0]] += cell.duration
+    terminalreporter.section("notebooks, and the ten slowest cells")
+    for name, seconds in sorted(notebooks.items()):
+        terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+    terminalreporter.write_line(f"{notebooks.total():6.1f} s  together\n")
+    for cell in sorted(cells, key=lambda cell: -cell.duration)[:10]:
+        terminalreporter.write_line(f"{cell.duration:6.1f} s  {cell.nodeid}")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,19 @@ def test_best_device(monkeypatch, cuda, mps, expected):
     assert device.best_device().type == expected
 
 
+def test_a_device_can_be_asked_for_if_it_is_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setenv("RESNETS_DEVICE", "cpu")
+    assert device.best_device().type == "cpu"
+    monkeypatch.setenv("RESNETS_DEVICE", "mps")
+    with pytest.raises(ValueError, match="no mps device is found here: choose another one"):
+        device.best_device()
+    monkeypatch.setenv("RESNETS_DEVICE", "tpu")
+    with pytest.raises(ValueError, match="no device 'tpu': choose one of cuda, mps, cpu"):
+        device.best_device()
+
+
 @pytest.mark.parametrize("in_hardware", [True, False])
 def test_bfloat16_only_where_the_gpu_multiplies_it(monkeypatch, in_hardware):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: in_hardware)

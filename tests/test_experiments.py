@@ -175,6 +175,85 @@ def test_a_stopped_run_goes_on_from_its_checkpoints(small, monkeypatch, own_cach
     assert len(trained) == 2
 
 
+def test_what_is_stopped_keeps_its_history_marked_incomplete(small, monkeypatch, own_cache, capsys):
+    evaluate, calls = experiments.evaluate, []
+
+    def stop(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(experiments, "evaluate", stop)
+    words = ("run", "degradation", "--scale", "quick", "--stand-in")
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, *words)
+    (path,) = own_cache.rglob("*.json")
+    assert str(path) in capsys.readouterr().out
+    run = runs.read(path)
+    assert not run.complete and run.final == {}
+    assert set(run.history) == {"plain-20", "plain-56"}
+    assert all(rows[-1]["train_loss"] > 0 for rows in run.history.values())
+    assert not small.exists()
+
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
+    call(monkeypatch, *words)
+    assert runs.read(next(small.iterdir())).complete
+    assert not list(own_cache.rglob("*.json"))
+
+
+def test_record_goes_on_with_what_is_not_recorded_with_this_code(small, monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "SEEDS", 2)
+    monkeypatch.setattr(__main__.pkgutil, "iter_modules", lambda _: [Named("fashion")])
+    changed = {0: [], 1: []}
+    monkeypatch.setattr(runs, "changed_since", lambda run: changed[run.seed])
+    words = ("record", "--scale", "quick", "--stand-in")
+    call(monkeypatch, *words)
+    assert {path.name for path in small.iterdir()} == {
+        f"fashion-quick-standin-seed{seed}.json" for seed in (0, 1)
+    }
+    capsys.readouterr()
+    changed[1] = ["training"]
+    call(monkeypatch, *words)
+    printed = capsys.readouterr().out
+    assert "fashion, seed 0: recorded already" in printed
+    assert "fashion, seed 1\n" in printed and printed.count("recorded in") == 1
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+
+def test_bench_prints_its_ratios_beside_those_recorded_last(small, monkeypatch, capsys):
+    figures = {name: dict.fromkeys(bench.RATIOS, 2.0) for name in bench.LESSONS}
+
+    class Pool:
+        def __init__(self, *_): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def submit(self, lesson, *_):
+            (name,) = (name for name, function in bench.LESSONS.items() if function is lesson)
+            return Named(name)
+
+    monkeypatch.setattr(Named, "result", lambda self: dict(figures[self.name]), raising=False)
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", Pool)
+    words = ("bench", "--scale", "quick", "--stand-in")
+    call(monkeypatch, *words)
+    assert "recorded last" not in capsys.readouterr().out
+    figures["d2l's lesson"].update(seconds=60.0, images_per_second=1.0)
+    call(monkeypatch, *words)
+    printed = capsys.readouterr().out
+    last, now = printed[printed.index("recorded last") :].split("now: ")
+    assert "30.0 ± 0.0" not in last and "30.0 ± 0.0" in now
+    run = runs.read(next(small.iterdir()))
+    assert run.final["times better"]["seconds"] == 30
+    assert run.final["times better"]["images_per_second"] == 2
+    assert len(list(small.iterdir())) == __main__.SEEDS
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_chapter_that_lost_its_machine_goes_on_but_at_quick(
     small, drawn, monkeypatch, own_cache, tmp_path, capsys, named

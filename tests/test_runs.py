@@ -1,5 +1,7 @@
 import json
+import shutil
 import statistics
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -136,3 +138,50 @@ def test_a_run_that_measured_nothing_need_not_say_so(run, tmp_path):
     del content["measured"]
     path.write_text(json.dumps(content))
     assert runs.read(path) == run
+
+
+@pytest.fixture
+def history(tmp_path, monkeypatch, run):
+    """A copy of the library with a history of its own: (its folder, a run of its first commit)."""
+    package = shutil.copytree(runs.RECORDED.parent, tmp_path / "resnets", symlinks=True)
+    monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
+    runs._code.cache_clear()
+
+    def git(*words):
+        name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        command = ["git", *name, *words]
+        return subprocess.run(command, cwd=package, capture_output=True, text=True, check=True)
+
+    git("init", "--quiet")
+    git("add", "*.py")
+    git("commit", "--quiet", "-m", "first")
+    yield package, replace(run, commit=git("rev-parse", "--short=12", "HEAD").stdout.strip())
+    runs._code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("training.py", "pct_start=0.25", "pct_start=0.5", ["training"]),
+        ("standin.py", "def drawn_garments", "x = 1\n\n\ndef drawn_garments", ["standin"]),
+        ("experiments/fashion.py", "epochs=5", "epochs=6", ["experiments.fashion"]),
+        ("training.py", '"""Mean cross-entropy', '"""The mean cross-entropy', []),
+        ("training.py", "# How many steps", "# how many steps", []),
+        ("pspnet.py", "class PSPNet", "x = 1\n\n\nclass PSPNet", []),
+        ("experiments/growth.py", "SHALLOW, DEEP = 8", "SHALLOW, DEEP = 14", []),
+    ],
+)
+def test_a_run_knows_what_was_changed_since(history, file, old, new, changed):
+    package, run = history
+    assert runs.changed_since(run) == []
+    text = (package / file).read_text()
+    assert text.count(old) == 1
+    (package / file).write_text(text.replace(old, new))
+    runs._code.cache_clear()
+    assert runs.changed_since(run) == changed
+
+
+def test_without_its_commit_nothing_is_known_of_a_run(history):
+    _, run = history
+    for commit in ("0123456789ab", "release 0.1.0", run.commit + "+changes"):
+        assert runs.changed_since(replace(run, commit=commit)) is None

@@ -1,16 +1,18 @@
 import copy
 import errno
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from resnets import data, models
+from resnets import data, models, training
 from resnets.pspnet import PSPNet
 from resnets.scenes import fashion_scenes
 from resnets.training import (
+    Execution,
     Recipe,
     evaluate,
     fit,
@@ -386,3 +388,113 @@ def test_labels_are_predicted_alike_in_any_company(parsing):
     assert not model.training
     x, _ = scenes.batch(torch.arange(8))
     assert (model(x).argmax(1) == whole).float().mean() > 0.999
+
+
+def test_a_weight_average_is_that_of_the_weights_after_each_step(few):
+    recipe = replace(RECIPE, epochs=2, augment=False, weight_average=0.8)
+    averaged, plain, kept = network(), network(), []
+    step = torch.optim.SGD.step
+
+    def look(optimizer, *arguments):
+        step(optimizer, *arguments)
+        kept.append(
+            [p.detach().clone() for group in optimizer.param_groups for p in group["params"]]
+        )
+
+    fit(averaged, few, recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", look)
+        fit(plain, few, replace(recipe, weight_average=0.0))
+    expected = kept[0]
+    for weights in kept[1:]:
+        expected = [0.8 * old + 0.2 * new for old, new in zip(expected, weights, strict=True)]
+    for parameter, value in zip(averaged.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), value)
+    assert not torch.equal(averaged[2].weight, plain[2].weight)
+
+
+def test_the_averaged_weights_are_the_ones_that_are_judged(few):
+    recipe = replace(RECIPE, epochs=2, weight_average=0.9)
+    model = network()
+    history = fit(model, few, recipe, validation=few)
+    assert history[-1]["validation_loss"] == evaluate(model, few)[0]
+
+
+def test_a_weight_average_goes_on_from_a_checkpoint(few, tmp_path):
+    recipe = replace(RECIPE, epochs=3, weight_average=0.9)
+    whole, resumed = network(), network()
+    fit(whole, few, recipe)
+
+    def stop(_):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(network(), few, recipe, checkpoint=tmp_path / "c.pt", after_epoch=second(stop))
+    fit(resumed, few, recipe, checkpoint=tmp_path / "c.pt")
+    same_weights(whole, resumed)
+
+
+def second(call):
+    """Do nothing when called first, then `call`."""
+    calls = []
+
+    def counted(model):
+        calls.append(1)
+        return call(model) if len(calls) == 2 else {}
+
+    return counted
+
+
+def test_alternate_flips_mirror_each_image_in_every_second_epoch():
+    bright_left = torch.zeros(200, 8, 8, dtype=torch.uint8)
+    bright_left[:, :, :4] = 255
+    images = data.ImageSet(bright_left, torch.arange(200), data.STAND_IN)
+    recipe = Recipe(epochs=4, batch_size=20, augment=True, alternate_flips=True)
+    mirrored = []
+    for epoch in (1, 2, 3):
+        sides = torch.zeros(200, dtype=torch.bool)
+        for x, y in training._epoch(images, recipe, 5, epoch):
+            sides[y] = x[..., 4:].sum((1, 2, 3)) > x[..., :4].sum((1, 2, 3))
+        mirrored.append(sides)
+    assert torch.equal(mirrored[0], ~mirrored[1]) and torch.equal(mirrored[0], mirrored[2])
+    assert 60 < mirrored[0].sum() < 140
+
+
+def test_an_execution_does_what_it_says(few, monkeypatch):
+    seen = {}
+
+    def look(_, inputs, output):
+        seen["layout"] = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        seen["dtype"] = output.dtype
+
+    model = network(width=16)
+    model[0].layer2[0].conv1.register_forward_hook(look)
+    recipe = replace(RECIPE, epochs=1)
+    fit(model, few, recipe, execution=Execution("bfloat16", channels_last=False))
+    assert seen == {"layout": False, "dtype": torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    fit(model, few, recipe, execution=Execution("float32"))
+    assert seen == {"layout": True, "dtype": torch.float32}
+
+    optimizers = []
+    sgd = torch.optim.SGD
+    monkeypatch.setattr(
+        torch.optim, "SGD", lambda *a, **options: optimizers.append(options) or sgd(*a, **options)
+    )
+    monkeypatch.setattr(torch, "compile", lambda model: optimizers.append("compiled") or model)
+    fit(model, few, recipe, execution=Execution(fused=True, compiled=True))
+    assert optimizers[0]["fused"] and optimizers[1] == "compiled"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("execution", [Execution(fused=True), Execution(compiled=True)])
+def test_another_execution_trains_the_same_network_to_rounding(few, execution):
+    torch.manual_seed(0)
+    one = models.ResNet((1,), widths=(8,), in_channels=1, num_classes=10, stem="stride2")
+    other = copy.deepcopy(one)
+    recipe = Recipe(epochs=1, batch_size=64, lr=0.05)
+    fit(one, few, recipe)
+    fit(other, few, recipe, execution=execution)
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-3, atol=1e-4)

@@ -14,6 +14,7 @@ from resnets import runs
 
 EXECUTED = "<!-- executed notebooks -->"
 RECORDED = "<!-- recorded runs -->"
+ALL_RECORDED = "<!-- all recorded runs -->"
 STANDALONE = "<!-- standalone files -->"
 DOWNLOADS = "standalone"
 
@@ -90,6 +91,7 @@ def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
         EXECUTED: (executed_table, notebooks.chapters(book)),
         STANDALONE: (standalone_list, notebooks.chapters(book)),
         RECORDED: (recorded_sections, sorted(runs.RECORDED.glob("*.json"))),
+        ALL_RECORDED: (recorded_table, sorted(runs.RECORDED.glob("*.json"))),
     }
     for mark, (table, files) in tables.items():
         if mark in source[0]:
@@ -118,29 +120,65 @@ def executed_table(chapters: list[Path]) -> str:
     return "\n".join(rows)
 
 
-def recorded_sections(files: list[Path]) -> str:
-    """A Markdown section for each experiment, with a table for each scale that was recorded."""
+def recorded_groups(files: list[Path]) -> dict[str, dict[tuple[str, str], list[runs.Run]]]:
+    """The runs in these files by experiment, and then by scale and data."""
     groups: dict[str, dict[tuple[str, str], list[runs.Run]]] = {}
     for path in files:
         run = runs.read(path)
         groups.setdefault(run.name, {}).setdefault((run.scale, run.data), []).append(run)
+    return groups
+
+
+def recorded_table(files: list[Path]) -> str:
+    """A Markdown table with a row for each experiment, scale and data: where, when, how long."""
+    header = ("experiment", "scale", "seeds", "minutes each", "on", "torch", "date", "commit")
+    rows = [[*header, "code changed since"], ["---"] * (len(header) + 1)]
+    for name, scales in recorded_groups(files).items():
+        for (scale, source), group in scales.items():
+            minutes = sum(run.seconds for run in group) / len(group) / 60
+            row = [
+                f"[{name}](#{name.replace('_', '-')})",
+                scale + (", stand-in" if "stand-in" in source else ""),
+                str(len(group)),
+                f"{minutes:.1f}",
+                _each(run.device for run in group),
+                _each(run.torch.partition("+")[0] for run in group),
+                _each(run.date[:10] for run in group),
+                _each(f"`{run.commit}`" for run in group),
+                changed_since(group),
+            ]
+            rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def changed_since(group: list[runs.Run]) -> str:
+    """Which modules were changed since the runs were recorded, in a few words."""
+    changed = [runs.changed_since(run) for run in group]
+    if None in changed:
+        return "not known here: the history does not reach back"
+    return _each(f"`{module}`" for modules in changed for module in modules) or "no"
+
+
+def recorded_sections(files: list[Path]) -> str:
+    """A Markdown section for each experiment, with a table for each scale that was recorded."""
     parts = []
-    for name, scales in groups.items():
+    for name, scales in recorded_groups(files).items():
         module = importlib.import_module(f"resnets.experiments.{name}")
         about = module.__doc__.strip().partition("\n\n")[0].replace("\n", " ")
         parts.append(f"## {name}\n\n{about}")
         for (scale, _), group in scales.items():
             table = runs.summary(group)
             who, how = runs.conditions(group).splitlines()
-            when = sorted(run.date[:10] for run in group)
-            span = when[0] if when[0] == when[-1] else f"{when[0]} to {when[-1]}"
-            commits = ", ".join(f"`{c}`" for c in dict.fromkeys(run.commit for run in group))
             table = table.reset_index()
             header = [str(column).replace("_", " ") for column in table.columns]
             rows = [header, ["---"] * len(header), *table.astype(str).to_numpy().tolist()]
             lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-            parts.append(f"**Scale `{scale}`**: {who}; {how}. {span}, code {commits}.\n\n{lines}")
+            parts.append(f"**Scale `{scale}`**: {who}; {how}.\n\n{lines}")
     return "\n\n".join(parts)
+
+
+def _each(words) -> str:
+    return ", ".join(dict.fromkeys(words))
 
 
 def add_download(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:

@@ -164,13 +164,19 @@ def measured(runs: list[Run], table: str) -> pd.DataFrame:
 
 
 def mean_sd(values) -> str:
-    """`0.911 ± 0.007`: the mean and the sample standard deviation of a series of numbers."""
-    values = [float(value) for value in values]
-    if len(values) < 2:
-        return f"{values[0]:.3f} (one run)"
+    """`0.911 ± 0.007`: the mean and the sample standard deviation of a series of numbers.
+
+    Fewer decimals from 10 on. Where there is no number at all, nothing.
+    """
+    values = [float(value) for value in values if not math.isnan(value)]
+    if not values:
+        return ""
     mean = math.fsum(values) / len(values)
+    digits = 3 if abs(mean) < 10 else 1 if abs(mean) < 1000 else 0
+    if len(values) < 2:
+        return f"{mean:.{digits}f} (one run)"
     sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    return f"{mean:.3f} ± {sd:.3f}"
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def summary(runs: list[Run]) -> pd.DataFrame:
@@ -232,19 +238,17 @@ def _code(name: str, commit: str) -> tuple[str, set[str]] | None:
 
 
 def _commit() -> str:
-    try:
-        tracked = _git("ls-files", "--error-unmatch", __file__)
-        commit = _git("rev-parse", "--short=12", "HEAD") if tracked else ""
-        changed = _git("status", "--porcelain", "--", "*.py")
-    except FileNotFoundError:  # no git on this machine
-        commit = ""
+    commit = _git("rev-parse", "--short=12", "HEAD") if _git("ls-files", __file__) else ""
     if not commit:
         return f"release {__version__}"
-    return commit + ("+changes" if changed else "")
+    return commit + ("+changes" if _git("status", "--porcelain", "--", "*.py") else "")
 
 
 def _git(*command: str) -> str:
-    """What git prints, here; empty where it fails."""
-    here = Path(__file__).parent
-    done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True)
+    """What git prints, here; empty where it fails or is not installed."""
+    command = ["git", *command]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -8,7 +8,7 @@ whole training set, or on the scale's part of it, and sees the test set once, at
     python -m resnets run fashion --scale full --seed 0
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from resnets.data import ImageSet, fashion_mnist
@@ -16,9 +16,7 @@ from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
 from resnets.models import ResNet, resnet18
 from resnets.runs import Run, new_run
-from resnets.training import Execution, Recipe, evaluate, fit
-
-FUSED = Execution(fused=True)
+from resnets.training import Recipe, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,11 @@ class Config:
     images: int
     stem: str
     recipe: Recipe
-    execution: Execution = FUSED
 
 
-_LARGE = Recipe(epochs=2, batch_size=256, lr=0.1, label_smoothing=0.1)
 CONFIGS = {
-    "quick": Config(20_000, "imagenet", _LARGE),
-    "hour": Config(60_000, "imagenet", replace(_LARGE, epochs=5)),
+    "quick": Config(20_000, "imagenet", Recipe(epochs=2, lr=0.05, label_smoothing=0.1)),
+    "hour": Config(60_000, "imagenet", Recipe(epochs=5, label_smoothing=0.1)),
     "full": Config(60_000, "stride1", Recipe(epochs=30, label_smoothing=0.1, augment=True)),
 }
 
@@ -53,7 +49,6 @@ def train(
         images[: config.images],
         config.recipe,
         seed=seed,
-        execution=config.execution,
         checkpoint=checkpoints and checkpoints / "ResNet-18.pt",
         label="ResNet-18",
     )
