@@ -15,6 +15,7 @@ from nbconvert import HTMLExporter
 
 import resnets
 from publishing import __main__, notebooks, site
+from resnets import runs
 
 ADDRESS = "https://github.com/-/course"  # no owner's name can be this
 
@@ -214,3 +215,37 @@ def test_workflows_are_pinned_and_get_no_secret():
         assert uses and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", use) for use in uses)
         assert "secrets." not in text
         assert yaml.safe_load(text)["permissions"] == {}
+
+
+def test_recorded_runs_are_listed_with_where_when_and_with_what_code(monkeypatch):
+    files = sorted(runs.RECORDED.glob("*.json"))
+    monkeypatch.setattr(runs, "changed_since", lambda run: [])
+    header, _, *rows = (line.strip("| ").split(" | ") for line in listed(files))
+    table = {
+        (row[0].split("]")[0][1:], row[1]): dict(zip(header, row, strict=True)) for row in rows
+    }
+    for path in files:
+        run = runs.read(path)
+        scale = run.scale + (", stand-in" if "stand-in" in run.data else "")
+        row = table[run.name, scale]
+        assert run.device in row["on"] and run.commit in row["commit"]
+        assert row["code changed since"] == "no"
+        assert run.date[:10] in row["date"] and run.torch.startswith(row["torch"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ([[], ["training"]], "`training`"),
+        ([["data"], ["data", "training"]], "`data`, `training`"),
+        ([[], None], "not known here: the history does not reach back"),
+    ],
+)
+def test_code_that_changed_since_a_recording_is_named(monkeypatch, changed, shown):
+    files = sorted(runs.RECORDED.glob("fashion-quick-*.json"))[:2]
+    monkeypatch.setattr(runs, "changed_since", lambda run: changed[run.seed])
+    assert listed(files)[2].endswith(f" | {shown} |")
+
+
+def listed(files):
+    return site.recorded_table(files).splitlines()

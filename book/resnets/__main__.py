@@ -126,7 +126,7 @@ def compare_speeds(options: argparse.Namespace) -> None:
     """Record `SEEDS` rounds of `bench`, and print its ratios beside those recorded last."""
     source = data.STAND_IN if options.stand_in else data.REAL
     try:
-        last = runs.recorded("bench", options.scale, source)
+        last = runs.recorded("bench", options.scale, source, runs.RECORDED)
     except LookupError:
         last = []
     options.name, made = "bench", []
