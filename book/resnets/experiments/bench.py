@@ -49,8 +49,15 @@ class Config:
     matrix: int = 4096
 
 
-# Enough for d2l's accuracy, which is what the times are compared at.
-THREE_EPOCHS = Recipe(epochs=3, batch_size=256, lr=0.05, label_smoothing=0.1)
+# Chosen on 5,000 images held out of the training set (chapter 3), for d2l's accuracy at the least.
+THREE_EPOCHS = Recipe(
+    epochs=3,
+    batch_size=256,
+    lr=0.05,
+    momentum=0.95,
+    weight_decay=1e-3,
+    label_smoothing=0.1,
+)
 CONFIGS = {
     "quick": Config(10, fashion.CONFIGS["quick"]),
     "hour": Config(100, fashion.Config(60_000, "imagenet", THREE_EPOCHS)),
