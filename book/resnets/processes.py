@@ -104,6 +104,16 @@ def summed(*numbers: Tensor) -> tuple[Tensor, ...]:
     return numbers
 
 
+def check_same(number: int, device: torch.device, what: str) -> None:
+    """Raise `ValueError` unless all processes have the same `number`; `what` says of what."""
+    (total,) = summed(torch.tensor(number, device=device))
+    if total != number * count():
+        raise ValueError(
+            f"process {rank()} has {number} {what}, others have another number: let "
+            "RESNETS_CHECKPOINTS name a folder that all machines share"
+        )
+
+
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
     """Overwrite the tensors, in place, with those of process 0."""
     if count() > 1:

@@ -125,77 +125,27 @@ def fit(
             "start another number of processes (--nproc-per-node), or change batch_size"
         )
     device = train.labels.device
-    layout = _layout(model) if execution.channels_last else torch.contiguous_format
-    model.to(device, memory_format=layout)
+    model.to(device, memory_format=_layout(model, execution))
     steps = len(train) // recipe.batch_size
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-        fused=execution.fused,
-    )
-    scheduler = _schedule(optimizer, recipe, steps * recipe.epochs)
-    average = None
-    if recipe.weight_average:
-        decay = get_ema_multi_avg_fn(recipe.weight_average)
-        average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
-    judged = average.module if average else model
-    history: list[dict[str, float]] = []
+    state = _new_state(model, recipe, execution, steps)
     made_by = {
         "recipe": asdict(recipe),
         "seed": seed,
         "images": f"{len(train)} of {train.source}",
     }
     if checkpoint is not None and checkpoint.exists():
-        state = _load(checkpoint)
-        _check_made_by(state, made_by, checkpoint)
-        _load_model(model, state["model"], checkpoint)
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        if average:
-            average.load_state_dict(state["average"])
-        torch.set_rng_state(state["rng"])
-        history = state["history"]
-
+        state.load(checkpoint, made_by)
+    history, judged = state.history, state.judged
     done = len(history)
+    processes.check_same(done, device, "epochs done in their checkpoints")
     if done and processes.rank() == 0:
         print(f"{label}: {done} of {recipe.epochs} epochs are in {checkpoint}; it goes on there")
     net = processes.averaging(torch.compile(model) if execution.compiled else model)
     with _memory_explained(device), _progress(label, recipe.epochs * steps, done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
-            started, losses = time.perf_counter(), []
-            right, known = torch.zeros(2, dtype=torch.int64, device=device)
-            net.train()
-            for x, y in _epoch(train, recipe, seed, epoch):
-                x = x.contiguous(memory_format=layout)
-                with autocast(device, _dtype(execution)):
-                    outputs = net(x)
-                    logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-                    loss = _cross_entropy(logits, y, recipe)
-                    for other in auxiliary:
-                        loss = loss + recipe.auxiliary_weight * _cross_entropy(other, y, recipe)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                scheduler.step()
-                if average:
-                    average.update_parameters(model)
-                losses.append(loss.detach())
-                right += (logits.argmax(1) == y).sum()  # no logit is VOID's
-                known += (y != VOID).sum()
-                bar.update()
-                if len(losses) % LOOK_EVERY == 0 or len(losses) == steps:
-                    _check_finite(losses, (epoch - 1) * steps)
-            mean_loss, right, known = processes.summed(torch.stack(losses).mean(), right, known)
+            images = _epoch(train, recipe, seed, epoch)
+            row = _train_epoch(net, images, recipe, execution, state, bar, (epoch - 1) * steps)
             processes.copy_from_first((*model.buffers(), *judged.buffers()))
-            row = {
-                "lr": scheduler.get_last_lr()[0],
-                "train_loss": mean_loss.item() / processes.count(),
-                "train_accuracy": right.item() / known.item(),
-                "seconds": time.perf_counter() - started,
-            }
             if validation is not None:
                 loss, accuracy = evaluate(judged, validation)
                 row |= {"validation_loss": loss, "validation_accuracy": accuracy}
@@ -206,18 +156,8 @@ def fit(
             history.append({"epoch": epoch, **row, "seconds": before + row["seconds"]})
             _show(bar, label, history[-1], recipe.epochs, speed)
             if checkpoint is not None and processes.rank() == 0:
-                with whole_file(checkpoint) as path:
-                    state = {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "scheduler": scheduler.state_dict(),
-                        "average": average.state_dict() if average else {},
-                        "rng": torch.get_rng_state(),
-                        "history": history,
-                        "made_by": made_by,
-                    }
-                    torch.save(state, path)
-    if average:
+                state.save(checkpoint, made_by)
+    if state.average:
         model.load_state_dict(judged.state_dict())
     return history
 
@@ -261,12 +201,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _load_model(model, _load(path), path)
 
 
-def _layout(model: nn.Module) -> torch.memory_format:
+def _layout(model: nn.Module, execution: Execution = Execution()) -> torch.memory_format:
     """Channels last, which is faster, unless oneDNN then writes past its memory on a CPU:
 
     for a strided 1×1 convolution of fewer channels than a vector holds
     (github.com/uxlfoundation/oneDNN/issues/6035, in torch 2.13).
     """
+    if not execution.channels_last:
+        return torch.contiguous_format
     for layer in model.modules():
         if (
             isinstance(layer, nn.Conv2d)
@@ -282,6 +224,108 @@ def _forward(model: nn.Module, x: Tensor) -> Tensor:
     return model(x.contiguous(memory_format=_layout(model)))
 
 
+@dataclass
+class _State:
+    """What training changes, and what a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: lr_scheduler.LRScheduler
+    average: AveragedModel | None
+    history: list[dict[str, float]]
+
+    @property
+    def judged(self) -> nn.Module:
+        return self.average.module if self.average else self.model
+
+    def save(self, path: Path, made_by: dict) -> None:
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "rng": torch.get_rng_state(),
+            "history": self.history,
+            "made_by": made_by,
+        }
+        with whole_file(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path, made_by: dict) -> None:
+        content = _load(path)
+        _check_made_by(content, made_by, path)
+        _load_model(self.model, content["model"], path)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scheduler.load_state_dict(content["scheduler"])
+        if self.average:
+            self.average.load_state_dict(content["average"])
+        torch.set_rng_state(content["rng"])
+        self.history = content["history"]
+
+
+def _new_state(model: nn.Module, recipe: Recipe, execution: Execution, steps: int) -> _State:
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+        fused=execution.fused,
+    )
+    average = None
+    if recipe.weight_average:
+        decay = get_ema_multi_avg_fn(recipe.weight_average)
+        average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
+    scheduler = _schedule(optimizer, recipe, steps * recipe.epochs)
+    return _State(model, optimizer, scheduler, average, [])
+
+
+def _train_epoch(
+    net: nn.Module,
+    images: Iterator[tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    execution: Execution,
+    state: _State,
+    bar: tqdm,
+    steps_before: int,
+) -> dict[str, float]:
+    """One epoch; its row for the history, over all processes."""
+    device = next(state.model.parameters()).device
+    layout = _layout(state.model, execution)
+    dtype = getattr(torch, execution.precision) if execution.precision else None
+    losses, started = [], time.perf_counter()
+    right, known = torch.zeros(2, dtype=torch.int64, device=device)
+    net.train()
+    for x, y in images:
+        x = x.contiguous(memory_format=layout)
+        with autocast(device, dtype):
+            outputs = net(x)
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = _cross_entropy(logits, y, recipe)
+            for other in auxiliary:
+                loss = loss + recipe.auxiliary_weight * _cross_entropy(other, y, recipe)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        state.scheduler.step()
+        if state.average:
+            state.average.update_parameters(state.model)
+        losses.append(loss.detach())
+        right += (logits.argmax(1) == y).sum()  # no logit is VOID's
+        known += (y != VOID).sum()
+        bar.update()
+        if len(losses) % LOOK_EVERY == 0:
+            _check_finite(losses, steps_before)
+    _check_finite(losses, steps_before)
+    loss, right, known = processes.summed(torch.stack(losses).mean(), right, known)
+    return {
+        "lr": state.scheduler.get_last_lr()[0],
+        "train_loss": loss.item() / processes.count(),
+        "train_accuracy": right.item() / known.item(),
+        "seconds": time.perf_counter() - started,
+    }
+
+
 def _epoch(
     train: ImageSet | LabeledScenes, recipe: Recipe, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -294,10 +338,6 @@ def _epoch(
     # Changed at random as a whole and shared then, so that the number of processes does not matter.
     for batch in batches(train, recipe.batch_size, generator, recipe.augment, mirrored):
         yield processes.share(*batch)
-
-
-def _dtype(execution: Execution) -> torch.dtype | None:
-    return getattr(torch, execution.precision) if execution.precision else None
 
 
 def _cross_entropy(logits: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
