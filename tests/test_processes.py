@@ -129,3 +129,11 @@ def test_gpus_synchronize_batch_normalization_if_asked(monkeypatch):
         wrapped = processes.averaging(net)
         assert type(wrapped.bn1) is kind and set(wrapped.state_dict()) == names
         assert ("synchronized" in processes.description()) == asked
+
+
+def test_processes_that_see_different_checkpoints_do_not_wait_for_each_other(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "summed", lambda number: (number + 3,))
+    processes.check_same(3, torch.device("cpu"), "epochs done")
+    with pytest.raises(ValueError, match="has 0 epochs done.*folder that all machines share"):
+        processes.check_same(0, torch.device("cpu"), "epochs done")

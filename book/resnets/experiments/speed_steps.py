@@ -85,7 +85,7 @@ def _on_gpu() -> dict[str, Step]:
 
 CONFIGS = {
     "quick": Config(10_000, _on_cpu(1)),
-    "hour": Config(20_000, _on_cpu(2)),
+    "hour": Config(10_000, _on_cpu(2)),
     "full": Config(55_000, _on_gpu()),
 }
 
