@@ -105,8 +105,11 @@ def test_what_processes_cannot_do_says_what_to_do(launched):
 def test_a_process_without_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert device.best_device() == torch.device("cuda", 1)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert device.best_device() == torch.device("cuda")
+    for own in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(own))
+        assert device.best_device() == torch.device("cuda", own)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ValueError, match="process 2 has no GPU of its own, since 2 are found"):
         device.best_device()
@@ -135,5 +138,5 @@ def test_processes_that_see_different_checkpoints_do_not_wait_for_each_other(mon
     monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(processes, "summed", lambda number: (number + 3,))
     processes.check_same(3, torch.device("cpu"), "epochs done")
-    with pytest.raises(ValueError, match="has 0 epochs done.*folder that all machines share"):
+    with pytest.raises(ValueError, match=r"has 0 epochs done.*folder that all machines share"):
         processes.check_same(0, torch.device("cpu"), "epochs done")

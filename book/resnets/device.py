@@ -37,7 +37,8 @@ def best_device() -> torch.device:
             f"no {kind} device is found here: choose another one, or install a driver and a build "
             "of PyTorch that know it (python -m torch.utils.collect_env shows what it sees)"
         )
-    if kind == "cuda" and (own := processes.local_rank()):
+    own = processes.local_rank()
+    if kind == "cuda" and own is not None:
         if own >= torch.cuda.device_count():
             raise ValueError(
                 f"process {own} has no GPU of its own, since {torch.cuda.device_count()} are "

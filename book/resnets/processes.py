@@ -26,9 +26,10 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def local_rank() -> int:
-    """Which of this machine's processes this one is, and so which GPU is its own."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+def local_rank() -> int | None:
+    """Which of this machine's processes this one is, and so which GPU is its own; alone, None."""
+    rank = os.environ.get("LOCAL_RANK")
+    return None if rank is None else int(rank)
 
 
 def description() -> str:
