@@ -39,7 +39,7 @@ from resnets.training import Execution, Recipe, evaluate, fit
 
 BUILT_ALREADY = {
     *(("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")),
-    *(("degradation_110", "full"), ("speed_steps", "hour"), ("speed_steps", "full")),
+    *(("degradation_110", "full"), ("speed_steps", "hour")),
     *((name, scale) for name in ("bench", "scaling") for scale in ("hour", "full")),
 }
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]

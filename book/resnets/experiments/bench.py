@@ -49,9 +49,9 @@ class Config:
     matrix: int = 4096
 
 
-# Chosen on 5,000 images held out of the training set (chapter 3), for d2l's accuracy at the least.
-THREE_EPOCHS = Recipe(
-    epochs=3,
+# Chosen on 5,000 images held out of the training set, for more than d2l's accuracy (chapter 3).
+FOUR_EPOCHS = Recipe(
+    epochs=4,
     batch_size=256,
     lr=0.05,
     momentum=0.95,
@@ -60,7 +60,7 @@ THREE_EPOCHS = Recipe(
 )
 CONFIGS = {
     "quick": Config(10, fashion.CONFIGS["quick"]),
-    "hour": Config(100, fashion.Config(60_000, "imagenet", THREE_EPOCHS)),
+    "hour": Config(100, fashion.Config(60_000, "imagenet", FOUR_EPOCHS)),
     "full": Config(300, fashion.CONFIGS["full"]),
 }
 
