@@ -66,7 +66,7 @@ def record(options: argparse.Namespace) -> runs.Run:
             images = data.stand_in() if options.stand_in else data.fashion_mnist()
     source = "standin" if "stand-in" in images[0].source else "real"
     folder = f"{options.name}-{options.scale}-{source}-seed{options.seed}"
-    checkpoints = experiments.checkpoints() / folder
+    checkpoints = experiments.checkpoint_root() / folder
     try:
         run = experiment.run(options.scale, options.seed, data=images, checkpoints=checkpoints)
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from resnets.runs import Run, new_run
 from resnets.training import evaluate, fit
 
 
-def checkpoints() -> Path:
+def checkpoint_root() -> Path:
     """Where trainings save their state after each epoch, so that they can go on from there.
 
     `RESNETS_CHECKPOINTS` (in Colab: a folder of a mounted Drive outlives the machine), else a
@@ -30,7 +30,7 @@ def checkpoint_folder(name: str, scale: str, seed: int) -> Path | None:
 
     None at `quick`, which is over in minutes and always starts anew.
     """
-    return None if scale == "quick" else checkpoints() / f"{name}-{scale}-seed{seed}"
+    return None if scale == "quick" else checkpoint_root() / f"{name}-{scale}-seed{seed}"
 
 
 def resumable(run: Callable) -> Callable:
