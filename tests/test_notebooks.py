@@ -124,7 +124,10 @@ def test_a_cell_whose_output_may_change_is_tagged_and_nothing_else_is(notebook):
         changes = any(
             any(kind.startswith("image/") for kind in output.get("data", {}))
             for output in cell.outputs
-        ) or re.search(r"\.run\(scale|\.train\(scale|device\.hardware|seconds", cell.source)
+        ) or re.search(
+            r"\.run\(scale|\.train\(scale|device\.hardware|seconds",
+            re.sub(r"""\["[\w' ]+"\]""", "", cell.source),  # what is looked up in a recorded run
+        )
         if changes and not cell.source.startswith("def "):
             assert "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source
 
@@ -214,6 +217,6 @@ def test_figures_in_the_text_are_those_recorded(path):
     recorded = {"0.904 ± 0.024"}  # d2l's published runs
     for group in groups.values():
         recorded |= set(runs.summary(group).to_numpy().ravel())
-    stated = re.findall(r"\d\.\d{3} ± \d\.\d{3}", path.read_text())
+    stated = re.findall(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?", path.read_text())
     assert set(stated) <= recorded
     assert stated or path.name == "README.md"
