@@ -1,7 +1,7 @@
 import importlib
 import pkgutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -111,7 +111,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
     for scale, config in speed_steps.CONFIGS.items():
         steps = {
             n: replace(s, recipe=replace(s.recipe, epochs=1, batch_size=64), execution=Execution())
-            for n, s in config.steps.items()
+            for n, s in list(config.steps.items())[-3:]
         }
         configs[scale] = replace(config, images=160, steps=steps)
     monkeypatch.setattr(speed_steps, "CONFIGS", configs)
@@ -745,3 +745,32 @@ def test_an_unknown_word_names_the_choices(words, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         call(monkeypatch, *words)
     assert "run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_each_step_of_speed_changes_one_thing(scale):
+    def leaves(step):
+        parts = asdict(step)
+        return parts.pop("recipe") | parts.pop("execution") | parts
+
+    kept, *steps = speed_steps.CONFIGS[scale].steps.items()
+    kept = leaves(kept[1])
+    for name, step in steps:
+        changed = {key for key, value in leaves(step).items() if value != kept[key]}
+        assert len(changed) == 1 or changed == {"batch_size", "lr"}, name
+        if name.startswith("+"):
+            kept = leaves(step)
+
+
+def test_speed_steps_never_sees_the_test_images(small, drawn):
+    run = speed_steps.run("quick", 0, data=(drawn[0][:300], None))
+    assert run.config["held_out"] == 60
+    assert all("test" not in key for figures in run.final.values() for key in figures)
+
+
+def test_the_other_lesson_is_d2ls(drawn):
+    assert parameters(bench.d2l_resnet18()) == 11_178_378
+    x, y = bench.OneByOne(drawn[0], 96)[5]
+    assert x.shape == (1, 96, 96) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
+    assert y == drawn[0].labels[5]
+    assert abs(x.mean() - drawn[0].images[5].float().mean() / 255) < 0.02
