@@ -137,7 +137,7 @@ def recorded_table(files: list[Path]) -> str:
         for (scale, source), group in scales.items():
             minutes = sum(run.seconds for run in group) / len(group) / 60
             row = [
-                f"[{name}](#{name.replace('_', '-')})",
+                f"[{name}](#{name})",
                 scale + (", stand-in" if "stand-in" in source else ""),
                 str(len(group)),
                 f"{minutes:.1f}",
