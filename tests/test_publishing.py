@@ -234,17 +234,20 @@ def test_recorded_runs_are_listed_with_where_when_and_with_what_code(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("changed", "shown"),
+    ("changed", "flag", "named"),
     [
-        ([[], ["training"]], "`training`"),
-        ([["data"], ["data", "training"]], "`data`, `training`"),
-        ([[], None], "not known here: the history does not reach back"),
+        ([[], []], "no", ""),
+        ([[], ["training"]], "yes", "Code changed since: training."),
+        ([["data"], ["data", "training"]], "yes", "Code changed since: data, training."),
+        ([[], None], "not known here", ""),
     ],
 )
-def test_code_that_changed_since_a_recording_is_named(monkeypatch, changed, shown):
+def test_code_that_changed_since_a_recording_is_named(monkeypatch, changed, flag, named):
     files = sorted(runs.RECORDED.glob("fashion-quick-*.json"))[:2]
     monkeypatch.setattr(runs, "changed_since", lambda run: changed[run.seed])
-    assert listed(files)[2].endswith(f" | {shown} |")
+    assert listed(files)[2].endswith(f" | {flag} |")
+    sections = site.recorded_sections(files)
+    assert ("Code changed since" in sections) == bool(named) and named in sections
 
 
 def listed(files):

@@ -135,6 +135,7 @@ def recorded_table(files: list[Path]) -> str:
     rows = [[*header, "code changed since"], ["---"] * (len(header) + 1)]
     for name, scales in recorded_groups(files).items():
         for (scale, source), group in scales.items():
+            changed = changed_modules(group)
             minutes = sum(run.seconds for run in group) / len(group) / 60
             row = [
                 f"[{name}](#{name})",
@@ -145,18 +146,16 @@ def recorded_table(files: list[Path]) -> str:
                 _each(run.torch.partition("+")[0] for run in group),
                 _each(run.date[:10] for run in group),
                 _each(f"`{run.commit}`" for run in group),
-                changed_since(group),
+                "not known here" if changed is None else "yes" if changed else "no",
             ]
             rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def changed_since(group: list[runs.Run]) -> str:
-    """Which modules were changed since the runs were recorded, in a few words."""
+def changed_modules(group: list[runs.Run]) -> list[str] | None:
+    """Which modules were changed since one of the runs was recorded; None if that is not known."""
     changed = [runs.changed_since(run) for run in group]
-    if None in changed:
-        return "not known here: the history does not reach back"
-    return _each(f"`{module}`" for modules in changed for module in modules) or "no"
+    return None if None in changed else sorted({name for names in changed for name in names})
 
 
 def recorded_sections(files: list[Path]) -> str:
@@ -173,7 +172,9 @@ def recorded_sections(files: list[Path]) -> str:
             header = [str(column).replace("_", " ") for column in table.columns]
             rows = [header, ["---"] * len(header), *table.astype(str).to_numpy().tolist()]
             lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-            parts.append(f"**Scale `{scale}`**: {who}; {how}.\n\n{lines}")
+            changed = changed_modules(group)
+            since = f" Code changed since: {', '.join(changed)}." if changed else ""
+            parts.append(f"**Scale `{scale}`**: {who}; {how}.{since}\n\n{lines}")
     return "\n\n".join(parts)
 
 
