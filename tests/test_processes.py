@@ -61,6 +61,20 @@ def test_only_the_first_process_prints_and_saves(pair):
     assert names == {"checkpoint.pt", "process0.pt", "process1.pt"}
 
 
+def test_each_process_computes_on_its_own_half(pair, monkeypatch):
+    _, done = pair
+    assert "process 0 saw batches of {16}" in done.stdout
+    assert "process 1 saw batches of {16}" in done.stdout
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        x, y = processes.share(torch.arange(12), 10 * torch.arange(12))
+        assert torch.equal(y, 10 * x) and len(x) == 4
+        parts += x.tolist()
+    assert sorted(parts) == list(range(12))
+
+
 def test_all_processes_end_with_the_same_model(tmp_path):
     done = torchrun(tmp_path, kind="normalized")
     assert done.returncode == 0, done.stderr

@@ -38,6 +38,8 @@ def train(folder: Path, kill_after: int, batch_norm: bool) -> list[dict[str, flo
         batch_norm=batch_norm,
         zero_init_residual=True,
     )
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     images = ImageSet(*drawn_garments(128, 0), STAND_IN)
     history = fit(
         model,
@@ -47,6 +49,7 @@ def train(folder: Path, kill_after: int, batch_norm: bool) -> list[dict[str, flo
         after_epoch=kill if kill_after else None,
     )
     save_weights(model, folder / f"process{processes.rank()}.pt")
+    print(f"process {processes.rank()} saw batches of {set(seen)}")
     return history
 
 
