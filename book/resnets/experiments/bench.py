@@ -137,8 +137,8 @@ def time_d2l(config: Config, seed: int, on_stand_in: bool, started: float) -> di
         "startup_seconds": ready - started,
         "images_per_second": speed,
         "loading_share": waited / seconds,
+        "memory_gib": _peak_memory(device),  # before the large matrices
         "peak_share": _peak_share(net, D2L_SIZE, speed, config, device),
-        "memory_gib": _peak_memory(device),
         "seconds": D2L_EPOCHS * D2L_IMAGES / speed,
     }
 
@@ -170,8 +170,8 @@ def time_course(config: Config, seed: int, on_stand_in: bool, started: float) ->
         "startup_seconds": startup,
         "images_per_second": speed,
         "loading_share": (time.time() - before) / (len(train) / speed),
+        "memory_gib": _peak_memory(device),  # before the large matrices
         "peak_share": _peak_share(model, 28, speed, config, device),
-        "memory_gib": _peak_memory(device),
         "seconds": history[-1]["seconds"],
         "test_accuracy": evaluate(model, test)[1],
     }
