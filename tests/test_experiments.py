@@ -774,3 +774,23 @@ def test_the_other_lesson_is_d2ls(drawn):
     assert x.shape == (1, 96, 96) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
     assert y == drawn[0].labels[5]
     assert abs(x.mean() - drawn[0].images[5].float().mean() / 255) < 0.02
+
+
+def test_synchronizing_one_process_is_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "run", "fashion", "--scale", "quick", "--sync-batch-norm")
+    assert "start them with torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("device", "again"), [("another CPU", True), (None, False)])
+def test_record_repeats_what_other_hardware_recorded(small, monkeypatch, device, again):
+    call(monkeypatch, "run", "fashion", "--scale", "quick", "--stand-in")
+    monkeypatch.setattr(runs, "changed_since", lambda run: [])
+    if device:
+        monkeypatch.setattr(__main__, "hardware", lambda _: device)
+    recorded = []
+    monkeypatch.setattr(__main__, "record", recorded.append)
+    monkeypatch.setattr(__main__, "SEEDS", 1)
+    monkeypatch.setattr(__main__.pkgutil, "iter_modules", lambda _: [Named("fashion")])
+    call(monkeypatch, "record", "--scale", "quick", "--stand-in")
+    assert bool(recorded) == again

@@ -38,16 +38,20 @@ def main() -> None:
     everything = commands.add_parser("record", help="record every experiment at one scale")
     everything.set_defaults(names=[name for name in names if name not in SPEEDS])
     bench = commands.add_parser("bench", help="d2l's lesson and the course's, in turns")
+    bench.set_defaults(sync_batch_norm=False)
     for command in (run, everything, bench):
         command.add_argument("--scale", choices=SCALES, default=None)
         command.add_argument("--device", choices=DEVICES, help="instead of the best one found")
         command.add_argument("--stand-in", action="store_true", help="on the drawn stand-in")
+    for command in (run, everything):
         command.add_argument(
             "--sync-batch-norm",
             action="store_true",
             help="under torchrun: batch normalization over all processes",
         )
     options = parser.parse_args()
+    if options.sync_batch_norm and not torch.distributed.is_torchelastic_launched():
+        parser.error("--sync-batch-norm is for several processes: start them with torchrun")
     if options.device:
         os.environ["RESNETS_DEVICE"] = options.device
     options.scale = options.scale or default_scale()
