@@ -1,6 +1,7 @@
 import importlib
 import pkgutil
 import sys
+import time
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -329,7 +330,8 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets, monkeypatch):
     seeds = set()
-    caller = module if hasattr(module, "fit") else experiments  # `run_side_by_side`
+    caller = fashion_steps if module is speed_steps else module  # `run_steps`
+    caller = caller if hasattr(caller, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 
     def look(*arguments, seed, **options):
@@ -774,6 +776,32 @@ def test_the_other_lesson_is_d2ls(drawn):
     assert x.shape == (1, 96, 96) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
     assert y == drawn[0].labels[5]
     assert abs(x.mean() - drawn[0].images[5].float().mean() / 255) < 0.02
+
+
+def test_the_courses_lesson_is_trained_on_training_images_and_judged_once(
+    small, drawn, monkeypatch
+):
+    trained, judged = [], []
+
+    def look_at_training(model, train, recipe, **options):
+        trained.append(set(train.labels.tolist()))
+        return fit(model, train, recipe, **options)
+
+    def look_at_judging(model, images):
+        judged.append((len(trained), set(images.labels.tolist())))
+        return evaluate(model, images)
+
+    train = data.ImageSet(drawn[0].images[:160], torch.arange(160) % 5, data.STAND_IN)
+    test = data.ImageSet(drawn[1].images[:50], torch.arange(50) % 5 + 5, data.STAND_IN)
+    fit, evaluate = bench.fit, bench.evaluate
+    monkeypatch.setattr(bench, "stand_in", lambda: (train, test))
+    monkeypatch.setattr(bench, "fit", look_at_training)
+    monkeypatch.setattr(bench, "evaluate", look_at_judging)
+    figures = bench.time_course(bench.CONFIGS["quick"], 0, True, time.time())
+    assert trained == [set(range(5))] * 2  # the second one is timed
+    assert judged == [(2, set(range(5, 10)))]
+    assert figures["test_accuracy"] == 0  # of classes that it has not seen
+    assert 0 < figures["seconds"] < 60 and figures["startup_seconds"] > 0
 
 
 def test_synchronizing_one_process_is_refused(monkeypatch, capsys):

@@ -42,7 +42,7 @@ def pair(tmp_path_factory):
 
 def test_two_halves_of_a_batch_are_the_whole_batch(pair, tmp_path):
     folder, _ = pair
-    history = together.train(tmp_path, 0, batch_norm=False)
+    history = together.train(tmp_path, 0, "plain")
     alone = weights(tmp_path / "process0.pt")
     for name, tensor in weights(folder / "process0.pt").items():
         torch.testing.assert_close(tensor, alone[name], rtol=1e-4, atol=1e-5)
@@ -52,6 +52,15 @@ def test_two_halves_of_a_batch_are_the_whole_batch(pair, tmp_path):
     torch.manual_seed(0)
     untrained = together.cifar_resnet(8, in_channels=1, num_classes=10, stem="stride2")
     assert (alone["conv1.weight"] - untrained.conv1.weight).abs().max() > 0.01
+
+
+def test_blocks_left_out_at_random_are_left_out_in_all_processes(tmp_path):
+    done = torchrun(tmp_path, kind="stochastic depth")
+    assert done.returncode == 0, done.stderr
+    together.train(tmp_path / "alone", 0, "stochastic depth")
+    alone = weights(tmp_path / "alone" / "process0.pt")
+    for name, tensor in weights(tmp_path / "process0.pt").items():
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_first_process_prints_and_saves(pair):
@@ -138,7 +147,7 @@ def test_batches_that_cannot_be_shared_equally(monkeypatch, drawn):
 def test_gpus_synchronize_batch_normalization_if_asked(monkeypatch):
     """As far as it goes without a GPU: what the model becomes."""
     monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr(processes, "DistributedDataParallel", lambda model, device_ids: model)
+    monkeypatch.setattr(processes, "DistributedDataParallel", lambda model, **_: model)
     for asked, kind in ((True, torch.nn.SyncBatchNorm), (False, torch.nn.BatchNorm2d)):
         monkeypatch.setattr(processes, "_sync_batch_norm", asked)
         net = together.cifar_resnet(8)

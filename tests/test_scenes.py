@@ -80,6 +80,22 @@ def test_scale_crop_and_flip_moves_images_and_labels_together():
     assert min(scales) >= 0.5 and max(scales) <= 2 and max(scales) > 1.8
 
 
+def test_those_are_flipped_that_are_to_be():
+    image, labels = torch.rand(1, 1, 33, 41), torch.randint(5, (1, 33, 41), dtype=torch.uint8)
+    for mirrored in (True, False):
+        x, y = data.scale_crop_and_flip(
+            image,
+            labels,
+            (33, 41),
+            torch.Generator().manual_seed(0),
+            scales=(1.0, 1.0),
+            mirrored=torch.tensor([mirrored]),
+        )
+        expected = (image.flip(3), labels.flip(2)) if mirrored else (image, labels)
+        torch.testing.assert_close(x, expected[0], atol=1e-4, rtol=0)
+        assert torch.equal(y, expected[1])
+
+
 def test_outside_a_small_image_the_crop_is_zero_and_void():
     images, labels = torch.ones(50, 1, 40, 40), torch.ones(50, 40, 40, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)

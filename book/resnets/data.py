@@ -129,17 +129,22 @@ class LabeledScenes:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batch(
-        self, index: Tensor, generator: torch.Generator | None = None
+        self,
+        index: Tensor,
+        generator: torch.Generator | None = None,
+        mirrored: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Normalized images (B, C, H, W) and labels (B, H, W) int64.
 
         With a generator these are random crops, scaled and flipped (`scale_crop_and_flip`), of the
-        largest size 8k+1 by 8m+1 that an image has room for.
+        largest size 8k+1 by 8m+1 that an image has room for. `mirrored` (B,) bool, on the CPU, says
+        which ones to flip in place of the generator.
         """
         images, labels = self.normalize(self.images[index]), self.labels[index]
         if generator is not None:
             height, width = ((n - 1) // 8 * 8 + 1 for n in images.shape[2:])
-            images, labels = scale_crop_and_flip(images, labels, (height, width), generator)
+            size = (height, width)
+            images, labels = scale_crop_and_flip(images, labels, size, generator, mirrored=mirrored)
         return images, labels.long()
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -192,16 +197,21 @@ def scale_crop_and_flip(
     size: tuple[int, int],
     generator: torch.Generator,
     scales: tuple[float, float] = (0.5, 2.0),
+    mirrored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Scale each image by a random factor, take a random crop of `size`, and mirror half of them.
+    """Scale each image by a random factor, take a random crop of `size`, and mirror half of them,
+    or those `mirrored`.
 
     As Zhao et al. (2017), section 5.1, but without turning and blurring. Images (N, C, H, W)
-    float, read between pixels; labels (N, H, W) uint8, read at the nearest pixel. Outside the
-    image a crop is 0 and `VOID`. The random numbers come from `generator` on the CPU.
+    float, read between pixels; labels (N, H, W) uint8, read at the nearest pixel; `mirrored` (N,)
+    bool. Outside the image a crop is 0 and `VOID`. The random numbers come from `generator` on the
+    CPU.
     """
     n, _, height, width = images.shape
     factor = scales[0] + (scales[1] - scales[0]) * torch.rand(n, generator=generator)
-    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    if mirrored is None:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+    mirror = torch.where(mirrored, -1.0, 1.0)
     extent = torch.tensor(size) / factor[:, None] / torch.tensor([height, width])  # of the crop
     center = (1 - extent) * (2 * torch.rand(n, 2, generator=generator) - 1)
     zero = torch.zeros(n)
@@ -237,12 +247,8 @@ def batches(
         order = torch.randperm(n, generator=generator)[: n - n % batch_size]
     on_device = order.to(data.labels.device).split(batch_size)
     for index, number in zip(on_device, order.split(batch_size), strict=True):
-        if not augment:
-            yield data.batch(index)
-        elif mirrored is None:
-            yield data.batch(index, generator)
-        else:
-            yield data.batch(index, generator, mirrored[number])
+        flips = None if mirrored is None else mirrored[number]
+        yield data.batch(index, generator if augment else None, flips)
 
 
 def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]:

@@ -82,14 +82,21 @@ def first_alone() -> Iterator[None]:
         distributed.barrier()
 
 
-def averaging(model: nn.Module) -> nn.Module:
-    """`model` with gradients averaged over the processes; alone, the model itself."""
+def averaging(model: nn.Module, leaves_layers_out: bool = False) -> nn.Module:
+    """`model` with gradients averaged over the processes; alone, the model itself.
+
+    A model that leaves layers out in some steps must leave out the same ones in all processes.
+    """
     if count() == 1:
         return model
     if _sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     device = next(model.parameters()).device
-    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    return DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=leaves_layers_out,
+    )
 
 
 def share(*batch: Tensor) -> tuple[Tensor, ...]:

@@ -70,13 +70,15 @@ class Execution:
 
     `precision` is "float32" or "bfloat16", and by default what `device.precision` chooses.
     `channels_last` stores a pixel's channels side by side. `fused` updates all weights in one
-    kernel. `compiled` has the network compiled, in a minute or so, before its first step.
+    kernel. `compiled` has the network compiled, in a minute or so, before its first step. Several
+    processes have to know if a step can leave layers out: `leaves_layers_out`.
     """
 
     precision: str | None = None
     channels_last: bool = True
     fused: bool = False
     compiled: bool = False
+    leaves_layers_out: bool = False
 
 
 def fit(
@@ -140,7 +142,8 @@ def fit(
     processes.check_same(done, device, "epochs done in their checkpoints")
     if done and processes.rank() == 0:
         print(f"{label}: {done} of {recipe.epochs} epochs are in {checkpoint}; it goes on there")
-    net = processes.averaging(torch.compile(model) if execution.compiled else model)
+    net = torch.compile(model) if execution.compiled else model
+    net = processes.averaging(net, execution.leaves_layers_out)
     with _memory_explained(device), _progress(label, recipe.epochs * steps, done * steps) as bar:
         for epoch in range(done + 1, recipe.epochs + 1):
             images = _epoch(train, recipe, seed, epoch)

@@ -14,15 +14,26 @@ from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
 from resnets.models import resnet18
 from resnets.runs import Run, new_run
-from resnets.training import Recipe, fit
+from resnets.training import Execution, Recipe, fit
 
 HELD_OUT = 5_000
+AS_USUAL = Execution()
 
 
 @dataclass(frozen=True)
 class Step:
+    """`identity_start`: each block starts as its shortcut."""
+
     stem: str
     recipe: Recipe
+    execution: Execution = AS_USUAL
+    identity_start: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    images: int
+    steps: dict[str, Step]
 
 
 def _steps(epochs: int, stem: str) -> dict[str, Step]:
@@ -40,12 +51,6 @@ def _steps(epochs: int, stem: str) -> dict[str, Step]:
     return {name: Step(stem, recipe) for name, recipe in recipes.items()}
 
 
-@dataclass(frozen=True)
-class Config:
-    images: int
-    steps: dict[str, Step]
-
-
 CONFIGS = {
     "quick": Config(20_000, _steps(2, "imagenet")),
     "hour": Config(55_000, _steps(5, "imagenet")),
@@ -60,32 +65,54 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train each step's network; `final` has its last epoch's `validation_accuracy`."""
-    config, device = CONFIGS[check_scale(scale)], best_device()
+    """Train each step's network; `final` has its last epoch's `train_loss` and
+    `validation_accuracy`."""
+    config, figures = CONFIGS[check_scale(scale)], ("train_loss", "validation_accuracy")
+    return run_steps("fashion_steps", scale, seed, config, figures, data, checkpoints)
+
+
+def run_steps(
+    name: str,
+    scale: str,
+    seed: int,
+    config: Config,
+    figures: tuple[str, ...],
+    data: tuple[ImageSet, ImageSet] | None,
+    checkpoints: Path | None,
+) -> Run:
+    """Train the network of each step from the same seed; `final` has `figures` of its last epoch.
+
+    `HELD_OUT` of the training images, or a fifth where they are few, are left out to judge on.
+    """
+    device = best_device()
     images = (data or fashion_mnist())[0].to(device)
     train, validation = split(images, min(HELD_OUT, len(images) // 5))
     train = train[: config.images]
-    history, final = {}, {}
-    for number, (name, step) in enumerate(config.steps.items()):
+    history = {}
+    for label, step in config.steps.items():
         seed_everything(seed)
-        history[name] = fit(
-            resnet18(in_channels=1, num_classes=10, stem=step.stem),
+        history[label] = fit(
+            resnet18(
+                in_channels=1,
+                num_classes=10,
+                stem=step.stem,
+                zero_init_residual=step.identity_start,
+            ),
             train,
             step.recipe,
             seed=seed,
+            execution=step.execution,
             validation=validation,
-            checkpoint=checkpoints and checkpoints / f"{number}.pt",
-            label=name,
+            checkpoint=checkpoints and checkpoints / f"{label}.pt",
+            label=label,
         )
-        last = history[name][-1]
-        final[name] = {key: last[key] for key in ("train_loss", "validation_accuracy")}
     return new_run(
-        name="fashion_steps",
+        name=name,
         scale=scale,
         seed=seed,
         config=asdict(config) | {"held_out": len(validation)},
         data=train.source,
         history=history,
-        final=final,
+        final={n: {key: rows[-1][key] for key in figures} for n, rows in history.items()},
         device=device,
     )

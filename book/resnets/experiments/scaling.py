@@ -63,28 +63,28 @@ def run(
     """
     config, device = CONFIGS[check_scale(scale)], best_device()
     source = (data or fashion_mnist())[0].source
-    final = {}
+    history, final = {}, {}
     for count, threads in arrangements(device):
         name = f"{count} × {threads} thread{'s' if threads > 1 else ''}"
-        final[name] = _launch(count, threads, config, "stand-in" in source)
+        history[name], final[name] = _launch(count, threads, config, "stand-in" in source)
         print(name, final[name], flush=True)
     first = next(iter(final.values()))["images_per_second"]
     for figures in final.values():
         figures["speedup"] = figures["images_per_second"] / first
-    seconds = sum(config.batch_size * config.steps / f["images_per_second"] for f in final.values())
     return new_run(
         name="scaling",
         scale=scale,
         seed=seed,
         config=asdict(config),
         data=source,
-        history={"all": [{"epoch": 1, "seconds": seconds}]},
+        history=history,
         final=final,
         device=device,
     )
 
 
-def _launch(count: int, threads: int, config: Config, on_stand_in: bool) -> dict[str, float]:
+def _launch(count: int, threads: int, config: Config, on_stand_in: bool) -> list:
+    """The history of a training by `count` processes, and the figures."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "figures.json"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -109,7 +109,7 @@ def measure(batch_size: int, steps: int, stem: str, on_stand_in: bool, out: str)
         net = resnet18(in_channels=1, num_classes=10, stem=stem)
         recipe = Recipe(epochs=1, batch_size=batch_size, schedule="constant")
         fit(net, images[: 2 * batch_size], recipe)  # the first steps set things up
-        (row,) = fit(net, images[: steps * batch_size], recipe)
+        history = fit(net, images[: steps * batch_size], recipe)
         gradient = torch.zeros(sum(p.numel() for p in net.parameters()), device=device)
         processes.summed(gradient)
         before = time.perf_counter()
@@ -117,11 +117,11 @@ def measure(batch_size: int, steps: int, stem: str, on_stand_in: bool, out: str)
             processes.summed(gradient)
         gradient.sum().item()  # waits for the GPU
         figures = {
-            "images_per_second": len(images[: steps * batch_size]) / row["seconds"],
+            "images_per_second": len(images[: steps * batch_size]) / history[-1]["seconds"],
             "exchange_seconds": (time.perf_counter() - before) / 5,
         }
         if processes.rank() == 0:
-            Path(out).write_text(json.dumps(figures))
+            Path(out).write_text(json.dumps([history, figures]))
 
 
 if __name__ == "__main__":

@@ -8,33 +8,15 @@ the batch; Jordan (2024), "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", for
     python -m resnets run speed_steps --scale full --seed 0
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from resnets.data import ImageSet, fashion_mnist, split
-from resnets.device import best_device, check_scale, seed_everything
+from resnets.data import ImageSet
+from resnets.device import check_scale
 from resnets.experiments import resumable
-from resnets.models import resnet18
-from resnets.runs import Run, new_run
-from resnets.training import Execution, Recipe, fit
-
-HELD_OUT = 5_000
-
-
-@dataclass(frozen=True)
-class Step:
-    """`identity_start`: each block starts as its shortcut."""
-
-    stem: str
-    recipe: Recipe
-    execution: Execution
-    identity_start: bool = False
-
-
-@dataclass(frozen=True)
-class Config:
-    images: int
-    steps: dict[str, Step]
+from resnets.experiments.fashion_steps import Config, Step, run_steps
+from resnets.runs import Run
+from resnets.training import Execution, Recipe
 
 
 def _on_cpu(epochs: int) -> dict[str, Step]:
@@ -97,43 +79,7 @@ def run(
     data: tuple[ImageSet, ImageSet] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Train each step's network; `final` has its `seconds`, `images_per_second` and, of its last
-    epoch, `validation_accuracy`."""
-    config, device = CONFIGS[check_scale(scale)], best_device()
-    images = (data or fashion_mnist())[0].to(device)
-    train, validation = split(images, min(HELD_OUT, len(images) // 5))
-    train = train[: config.images]
-    history, final = {}, {}
-    for number, (name, step) in enumerate(config.steps.items()):
-        seed_everything(seed)
-        history[name] = fit(
-            resnet18(
-                in_channels=1,
-                num_classes=10,
-                stem=step.stem,
-                zero_init_residual=step.identity_start,
-            ),
-            train,
-            step.recipe,
-            seed=seed,
-            execution=step.execution,
-            validation=validation,
-            checkpoint=checkpoints and checkpoints / f"{number}.pt",
-            label=name,
-        )
-        last = history[name][-1]
-        final[name] = {
-            "seconds": last["seconds"],
-            "images_per_second": len(train) * step.recipe.epochs / last["seconds"],
-            "validation_accuracy": last["validation_accuracy"],
-        }
-    return new_run(
-        name="speed_steps",
-        scale=scale,
-        seed=seed,
-        config=asdict(config) | {"held_out": len(validation)},
-        data=train.source,
-        history=history,
-        final=final,
-        device=device,
-    )
+    """Train each step's network; `final` has its `seconds` and its last epoch's
+    `validation_accuracy`."""
+    config, figures = CONFIGS[check_scale(scale)], ("seconds", "validation_accuracy")
+    return run_steps("speed_steps", scale, seed, config, figures, data, checkpoints)

@@ -18,7 +18,7 @@ from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
 from resnets.experiments.degradation import network
 from resnets.runs import Run, new_run
-from resnets.training import Recipe, evaluate, fit
+from resnets.training import Execution, Recipe, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def run(
                 train,
                 config.recipe,
                 seed=seed,
+                execution=Execution(leaves_layers_out=name == "stochastic depth"),
                 checkpoint=checkpoints and checkpoints / f"{name}.pt",
                 label=f"{name:16}",
             )
