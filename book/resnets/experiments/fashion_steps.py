@@ -9,6 +9,8 @@ set is not touched.
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from resnets.data import ImageSet, fashion_mnist, split
 from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
@@ -91,6 +93,7 @@ def run_steps(
     history = {}
     for label, step in config.steps.items():
         seed_everything(seed)
+        torch.compiler.reset()  # so that each step compiles its own network
         history[label] = fit(
             resnet18(
                 in_channels=1,
