@@ -107,8 +107,6 @@ def test_the_recorded_runs_are_whole_and_agree_with_themselves(path):
     final = run.final if isinstance(next(iter(run.final.values())), dict) else None
     for name, rows in run.history.items():
         assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
-        if run.name == "scaling":  # one history for all arrangements
-            continue
         figures = final[name] if final else run.final
         for key in figures.keys() & rows[-1].keys():
             assert figures[key] == rows[-1][key]
