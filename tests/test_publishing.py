@@ -229,7 +229,7 @@ def test_recorded_runs_are_listed_with_where_when_and_with_what_code(monkeypatch
         scale = run.scale + (", stand-in" if "stand-in" in run.data else "")
         row = table[run.name, scale]
         assert run.device in row["on"] and run.commit in row["commit"]
-        assert row["code changed since"] == "no"
+        assert row["changed since"] == "no"
         assert run.date[:10] in row["date"] and run.torch.startswith(row["torch"])
 
 

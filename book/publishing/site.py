@@ -132,7 +132,7 @@ def recorded_groups(files: list[Path]) -> dict[str, dict[tuple[str, str], list[r
 def recorded_table(files: list[Path]) -> str:
     """A Markdown table with a row for each experiment, scale and data: where, when, how long."""
     header = ("experiment", "scale", "seeds", "minutes each", "on", "torch", "date", "commit")
-    rows = [[*header, "code changed since"], ["---"] * (len(header) + 1)]
+    rows = [[*header, "changed since"], ["---"] * (len(header) + 1)]
     for name, scales in recorded_groups(files).items():
         for (scale, source), group in scales.items():
             changed = changed_modules(group)
