@@ -273,6 +273,8 @@ def nearest_identity(distance: Callable) -> str:
         w, v = random(d, d), random(d, d) / 10
         # the largest number stands where choosing it first leaves the smallest
         w[:2, :2] = torch.tensor([[3.0, 2.5], [2.5, -3.0]])
+        if d > 3:  # a cycle of three, which is not its own transpose
+            w[[2, 3, 4], [3, 4, 2]] = 5.0
         right.append(_distances_to_identity(w, v)[0])
         wrong.append(_distances_to_identity(w, v)[1])
         got.append(ask(call, distance, w, v))
