@@ -304,6 +304,21 @@ def test_nearest_identity_names_the_mistake(answer, says):
         assert says in verdict.message
 
 
+def test_the_nearest_permutation_of_a_larger_block_is_not_its_own_transpose():
+    orders = []
+
+    def look(w, v):
+        orders.append(linear_sum_assignment((w + v.T).numpy(), maximize=True)[1])
+        return by_assignment(w, v)
+
+    for _ in range(10):
+        assert check.nearest_identity(look)
+    larger = [order for order in orders if len(order) > 3]
+    assert len(larger) == 30
+    for order in larger:
+        assert (order[order] != range(len(order))).any()
+
+
 def rank(matrix):
     return torch.linalg.matrix_rank(matrix, rtol=1e-9).item() if len(matrix) else 0
 

@@ -770,6 +770,20 @@ def test_speed_steps_never_sees_the_test_images(small, drawn):
     assert all("test" not in key for figures in run.final.values() for key in figures)
 
 
+def test_each_step_compiles_anew_and_from_no_cache(small, drawn, monkeypatch):
+    resets, cached = [], []
+
+    def look(*_, **__):
+        cached.append(not torch.compiler.config.force_disable_caches)
+        return [{"seconds": 1.0, "validation_accuracy": 0.5}]
+
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(len(cached)))
+    monkeypatch.setattr(fashion_steps, "fit", look)
+    speed_steps.run("quick", 0, data=(drawn[0][:300], None))
+    assert cached == [False] * 3 and resets == [0, 1, 2]
+    assert not torch.compiler.config.force_disable_caches
+
+
 def test_the_other_lesson_is_d2ls(drawn):
     assert parameters(bench.d2l_resnet18()) == 11_178_378
     x, y = bench.OneByOne(drawn[0], 96)[5]

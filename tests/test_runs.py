@@ -112,6 +112,15 @@ def test_the_recorded_runs_are_whole_and_agree_with_themselves(path):
             assert figures[key] == rows[-1][key]
 
 
+@pytest.mark.parametrize("run", runs.recorded("scaling", "hour"), ids=lambda run: str(run.seed))
+def test_recorded_speeds_are_those_of_the_histories(run):
+    images = run.config["batch_size"] * run.config["steps"]
+    assert run.history.keys() == run.final.keys()
+    for name, rows in run.history.items():
+        speed = run.final[name]["images_per_second"]
+        assert speed == pytest.approx(images / rows[-1]["seconds"])
+
+
 def test_every_recorded_group_has_its_seeds():
     groups = {}
     for path in runs.RECORDED.glob("*.json"):

@@ -96,6 +96,17 @@ def test_those_are_flipped_that_are_to_be():
         assert torch.equal(y, expected[1])
 
 
+def test_batches_of_scenes_are_flipped_where_they_are_to_be():
+    def batch(mirrored):
+        generator = torch.Generator().manual_seed(0)
+        flips = torch.full((4,), mirrored)
+        return next(data.batches(made(), 4, generator, augment=True, mirrored=flips))
+
+    (x, y), (turned_x, turned_y) = batch(False), batch(True)
+    torch.testing.assert_close(turned_x, x.flip(3), atol=1e-4, rtol=0)
+    assert torch.equal(turned_y, y.flip(2)) and not torch.equal(turned_y, y)
+
+
 def test_outside_a_small_image_the_crop_is_zero_and_void():
     images, labels = torch.ones(50, 1, 40, 40), torch.ones(50, 40, 40, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)

@@ -271,7 +271,7 @@ def nearest_identity(distance: Callable) -> str:
     got, right, wrong = [], [], []
     for d in (2, 3, 5, 6, 6):
         w, v = random(d, d), random(d, d) / 10
-        # the largest number stands where choosing it first leaves the smallest
+        # the largest of these stands where choosing it first leaves the smallest
         w[:2, :2] = torch.tensor([[3.0, 2.5], [2.5, -3.0]])
         if d > 3:  # a cycle of three, which is not its own transpose
             w[[2, 3, 4], [3, 4, 2]] = 5.0
