@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from filelock import FileLock
 
 from resnets import data
 
@@ -66,14 +67,22 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The site's folder, built from a copy, so that a build of the reader's own is not touched."""
+def site(tmp_path_factory, worker_id):
+    """The site's folder, built from a copy, so that a build of the reader's own is not touched.
+
+    Built once: of the processes that run tests together, the first builds and the others wait.
+    """
     pytest.importorskip("nbgrader")
     from grading.__main__ import main
 
-    copy = tmp_path_factory.mktemp("site")
-    done = build(copy, lambda copy: main(["release", str(copy / "_build" / "assignments")]))
-    assert done.returncode == 0, done.stdout + done.stderr
+    base = tmp_path_factory.getbasetemp()
+    copy = (base if worker_id == "master" else base.parent) / "site"
+    built = copy.with_suffix(".built")
+    with FileLock(copy.with_suffix(".lock")):
+        if not built.exists():
+            done = build(copy, lambda copy: main(["release", str(copy / "_build" / "assignments")]))
+            assert done.returncode == 0, done.stdout + done.stderr
+            built.touch()
     return copy / "_build" / "html"
 
 
