@@ -34,7 +34,7 @@ from resnets.experiments import (
     without_batch_norm,
 )
 from resnets.experiments import camvid as camvid_experiment
-from resnets.models import PaddedIdentity, cifar_resnet
+from resnets.models import PaddedIdentity, cifar_resnet, resnet18
 from resnets.probes import blocks, parameters
 from resnets.training import Execution, Recipe, evaluate, fit
 
@@ -770,6 +770,21 @@ def test_speed_steps_never_sees_the_test_images(small, drawn):
     assert all("test" not in key for figures in run.final.values() for key in figures)
 
 
+def test_only_steps_that_say_so_leave_out_weights_for_padding(small, drawn, monkeypatch):
+    counts = []
+
+    def look(net, *_, **__):
+        counts.append(parameters(net))
+        return [{"seconds": 1.0, "validation_accuracy": 0.5}]
+
+    step = fashion_steps.Step("imagenet", Recipe(1))
+    config = fashion_steps.Config(160, {"whole": step, "trimmed": replace(step, trimmed=True)})
+    monkeypatch.setattr(speed_steps, "CONFIGS", {"quick": config})
+    monkeypatch.setattr(fashion_steps, "fit", look)
+    speed_steps.run("quick", 0, data=(drawn[0][:300], None))
+    assert counts == [parameters(resnet18(in_channels=1, num_classes=10)), 4_228_554]
+
+
 def test_each_step_compiles_anew_and_from_no_cache(small, drawn, monkeypatch):
     resets, cached = [], []
 
@@ -798,6 +813,7 @@ def test_the_courses_lesson_is_trained_on_training_images_and_judged_once(
     trained, judged = [], []
 
     def look_at_training(model, train, recipe, **options):
+        assert parameters(model) < parameters(resnet18()) / 2  # none for padding alone
         trained.append(set(train.labels.tolist()))
         return fit(model, train, recipe, **options)
 

@@ -17,6 +17,7 @@ from resnets.experiments import resumable
 from resnets.models import resnet18
 from resnets.runs import Run, new_run
 from resnets.training import Execution, Recipe, fit
+from resnets.trimming import trim_kernels
 
 HELD_OUT = 5_000
 AS_USUAL = Execution()
@@ -24,12 +25,14 @@ AS_USUAL = Execution()
 
 @dataclass(frozen=True)
 class Step:
-    """`identity_start`: each block starts as its shortcut."""
+    """`identity_start`: each block starts as its shortcut. `trimmed`: without the weights that
+    only meet padding."""
 
     stem: str
     recipe: Recipe
     execution: Execution = AS_USUAL
     identity_start: bool = False
+    trimmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,13 @@ def run_steps(
     for label, step in config.steps.items():
         seed_everything(seed)
         torch.compiler.reset()  # so that each step compiles its own network
+        net = resnet18(
+            in_channels=1, num_classes=10, stem=step.stem, zero_init_residual=step.identity_start
+        )
+        if step.trimmed:
+            trim_kernels(net, 1, *train.images.shape[-2:])
         history[label] = fit(
-            resnet18(
-                in_channels=1,
-                num_classes=10,
-                stem=step.stem,
-                zero_init_residual=step.identity_start,
-            ),
+            net,
             train,
             step.recipe,
             seed=seed,
