@@ -770,7 +770,7 @@ def test_speed_steps_never_sees_the_test_images(small, drawn):
     assert all("test" not in key for figures in run.final.values() for key in figures)
 
 
-def test_only_steps_that_say_so_leave_out_weights_for_padding(small, drawn, monkeypatch):
+def test_only_steps_that_say_so_are_specialized(small, drawn, monkeypatch):
     counts = []
 
     def look(net, *_, **__):
@@ -778,7 +778,7 @@ def test_only_steps_that_say_so_leave_out_weights_for_padding(small, drawn, monk
         return [{"seconds": 1.0, "validation_accuracy": 0.5}]
 
     step = fashion_steps.Step("imagenet", Recipe(1))
-    config = fashion_steps.Config(160, {"whole": step, "trimmed": replace(step, trimmed=True)})
+    config = fashion_steps.Config(160, {"whole": step, "small": replace(step, specialized=True)})
     monkeypatch.setattr(speed_steps, "CONFIGS", {"quick": config})
     monkeypatch.setattr(fashion_steps, "fit", look)
     speed_steps.run("quick", 0, data=(drawn[0][:300], None))
@@ -813,7 +813,7 @@ def test_the_courses_lesson_is_trained_on_training_images_and_judged_once(
     trained, judged = [], []
 
     def look_at_training(model, train, recipe, **options):
-        assert parameters(model) < parameters(resnet18()) / 2  # none for padding alone
+        assert parameters(model) < parameters(resnet18()) / 2  # specialized
         trained.append(set(train.labels.tolist()))
         return fit(model, train, recipe, **options)
 

@@ -16,8 +16,8 @@ from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
 from resnets.models import resnet18
 from resnets.runs import Run, new_run
+from resnets.small_maps import specialize
 from resnets.training import Execution, Recipe, fit
-from resnets.trimming import trim_kernels
 
 HELD_OUT = 5_000
 AS_USUAL = Execution()
@@ -25,14 +25,14 @@ AS_USUAL = Execution()
 
 @dataclass(frozen=True)
 class Step:
-    """`identity_start`: each block starts as its shortcut. `trimmed`: without the weights that
-    only meet padding."""
+    """`identity_start`: each block starts as its shortcut. `specialized`: less padding is
+    multiplied on small maps."""
 
     stem: str
     recipe: Recipe
     execution: Execution = AS_USUAL
     identity_start: bool = False
-    trimmed: bool = False
+    specialized: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def run_steps(
         net = resnet18(
             in_channels=1, num_classes=10, stem=step.stem, zero_init_residual=step.identity_start
         )
-        if step.trimmed:
-            trim_kernels(net, 1, *train.images.shape[-2:])
+        if step.specialized:
+            specialize(net, 1, *train.images.shape[-2:])
         history[label] = fit(
             net,
             train,
