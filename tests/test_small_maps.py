@@ -1,4 +1,5 @@
 from copy import deepcopy
+from shutil import which
 
 import pytest
 import torch
@@ -64,3 +65,15 @@ def test_where_each_weight_meets_a_pixel_nothing_changes(training):
     for name, values in net.state_dict().items():
         torch.testing.assert_close(values, before[name], rtol=0, atol=0)
     assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.skipif(not (which("g++") or which("clang++")), reason="no compiler of C++")
+def test_a_compiled_product_has_the_same_gradient():
+    torch.manual_seed(0)
+    net = specialize(nn.Conv2d(8, 8, 3, padding=1), 8, 2, 2)
+    x, gradients = torch.randn(16, 8, 2, 2), []
+    for compute in (net, torch.compile(net)):
+        net.zero_grad()
+        compute(x).square().sum().backward()
+        gradients.append(net.weight.grad)
+    torch.testing.assert_close(*gradients)

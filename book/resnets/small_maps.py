@@ -32,9 +32,10 @@ class ConvolutionOf2x2(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        windows = self.weight.unfold(2, 2, 1).unfold(3, 2, 1)  # the kernel as seen by four pixels
-        rows_by_columns = windows.flip(2, 3).permute(2, 3, 0, 4, 5, 1)
-        matrix = rows_by_columns.reshape(4 * self.out_channels, 4 * self.in_channels)
+        # What each pixel out takes of the kernel; with `unfold`, compiled training crashes.
+        parts = [self.weight[:, :, i : i + 2, j : j + 2] for i in (1, 0) for j in (1, 0)]
+        matrix = torch.stack(parts).permute(0, 1, 3, 4, 2)
+        matrix = matrix.reshape(4 * self.out_channels, 4 * self.in_channels)
         out = F.linear(x.permute(0, 2, 3, 1).flatten(1), matrix)
         out = out.unflatten(1, (2, 2, self.out_channels)).permute(0, 3, 1, 2)
         return out if self.bias is None else out + self.bias[:, None, None]
