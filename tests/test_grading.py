@@ -469,7 +469,7 @@ def test_told_so_it_grades_without_confinement(sources, student_version, tmp_pat
 def test_bad_input_is_told_in_words(arguments, says, tmp_path, monkeypatch, capsys):
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
-    if says == "nothing lies in":
+    if "--confinement" not in arguments:  # so that it goes on without bubblewrap
         monkeypatch.setattr(confinement, "check", lambda kind: None)
     assert main(["grade", *arguments, "--output", str(tmp_path / "out")]) == 1
     assert says in capsys.readouterr().err
