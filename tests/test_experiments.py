@@ -24,6 +24,7 @@ from resnets.experiments import (
     learning_rates,
     lesions,
     loss_surface,
+    low_rates,
     pyramid_steps,
     scaling,
     shortcuts,
@@ -31,6 +32,8 @@ from resnets.experiments import (
     stochastic_depth,
     stride,
     thousand_layers,
+    warm_up,
+    warm_up_110,
     without_batch_norm,
 )
 from resnets.experiments import camvid as camvid_experiment
@@ -103,7 +106,10 @@ def small(monkeypatch, drawn, streets, tmp_path):
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
-    monkeypatch.setattr(degradation_110, "CONFIGS", degradation.CONFIGS)
+    for module in (degradation_110, low_rates, warm_up, warm_up_110):
+        monkeypatch.setattr(module, "CONFIGS", degradation.CONFIGS)
+    for module in (low_rates, warm_up, warm_up_110):
+        monkeypatch.setattr(module, "NETWORK", "plain-8")
     monkeypatch.setattr(degradation_110, "NETWORKS", ("plain-14", "ResNet-14"))
     lesson = replace(fashion.CONFIGS["quick"], recipe=Recipe(epochs=1, batch_size=64))
     monkeypatch.setattr(bench, "CONFIGS", {"quick": bench.Config(2, lesson, matrix=256)})
@@ -319,6 +325,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         learning_rates,
         lesions,
         loss_surface,
+        low_rates,
         pyramid_steps,
         shortcuts,
         speed_steps,
@@ -354,6 +361,27 @@ def test_learning_rates_trains_each_network_at_each_rate(small, drawn, monkeypat
     monkeypatch.setattr(learning_rates, "fit", look)
     learning_rates.run("quick", 0, data=(drawn[0][:200], None))
     assert set(seen) == {(n, r) for n in degradation.NETWORKS for r in (0.025, 0.05, 0.1)}
+
+
+@pytest.mark.parametrize(("accuracies", "epochs"), [((0.1, 0.19, 0.21), 3), ([0.1] * 9, 5)])
+def test_a_warm_up_ends_below_80_percent_error_or_after_five_epochs(
+    accuracies, epochs, small, drawn, monkeypatch
+):
+    seen, left = [], list(accuracies)
+
+    def look(model, train, recipe, *, seed, **_):
+        seen.append((recipe.schedule, recipe.lr, seed))
+        return [{"train_loss": 0.0, "train_accuracy": left.pop(0), "epoch": 1, "seconds": 2.0}]
+
+    monkeypatch.setattr(warm_up, "fit", look)
+    left.append(0.9)
+    run = warm_up.run("quick", 7, data=(drawn[0][:200], None))
+    slow = [("constant", 0.005, 1000 * epoch + 7) for epoch in range(1, epochs + 1)]
+    assert seen == [*slow, ("one-cycle", 0.05, 7)]
+    (rows,), (figures,) = run.history.values(), run.final.values()
+    assert [row["epoch"] for row in rows] == list(range(1, epochs + 2))
+    assert run.seconds == rows[-1]["seconds"] == 2 * (epochs + 1)
+    assert figures["warm_up_epochs"] == epochs
 
 
 def test_fashion_steps_never_sees_the_test_images(small, drawn):
