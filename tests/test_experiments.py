@@ -17,6 +17,7 @@ from resnets.experiments import (
     context,
     degradation,
     degradation_110,
+    dropout,
     fashion,
     fashion_steps,
     gradient_norms,
@@ -25,6 +26,7 @@ from resnets.experiments import (
     lesions,
     loss_surface,
     low_rates,
+    net2net,
     pyramid_steps,
     scaling,
     shortcuts,
@@ -39,7 +41,7 @@ from resnets.experiments import (
 from resnets.experiments import camvid as camvid_experiment
 from resnets.models import PaddedIdentity, cifar_resnet, resnet18
 from resnets.probes import blocks, parameters
-from resnets.training import Execution, Recipe, evaluate, fit
+from resnets.training import Execution, Recipe, evaluate, fit, predict
 
 BUILT_ALREADY = {
     *(("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")),
@@ -85,11 +87,13 @@ def small(monkeypatch, drawn, streets, tmp_path):
         camvid_experiment,
         context,
         degradation,
+        dropout,
         fashion,
         gradient_norms,
         growth,
         lesions,
         loss_surface,
+        net2net,
         shortcuts,
         stochastic_depth,
         thousand_layers,
@@ -318,6 +322,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         context,
         degradation,
         degradation_110,
+        dropout,
         fashion,
         fashion_steps,
         gradient_norms,
@@ -326,6 +331,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         lesions,
         loss_surface,
         low_rates,
+        net2net,
         pyramid_steps,
         shortcuts,
         speed_steps,
@@ -382,6 +388,52 @@ def test_a_warm_up_ends_below_80_percent_error_or_after_five_epochs(
     assert [row["epoch"] for row in rows] == list(range(1, epochs + 2))
     assert run.seconds == rows[-1]["seconds"] == 2 * (epochs + 1)
     assert figures["warm_up_epochs"] == epochs
+
+
+def test_identity_layers_change_nothing_and_can_learn(drawn):
+    torch.manual_seed(0)
+    net = degradation.network("plain-8", "stride2")
+    images = drawn[0][:200]
+    fit(net, images, Recipe(epochs=1, batch_size=50, lr=0.05))
+    deeper = net2net.with_identity_layers(net, 2, images)
+    torch.testing.assert_close(predict(deeper, images), predict(net, images), rtol=1e-3, atol=1e-3)
+    x, y = next(data.batches(images, 100))
+    F.cross_entropy(deeper.train()(x), y).backward()
+    for name, block in blocks(deeper).items():
+        assert all(p.grad.abs().max() > 0 for p in block.parameters()), name
+
+
+def test_net2net_goes_on_with_the_shallow_network_as_it_is_and_deepened(small, drawn, monkeypatch):
+    seen = {}
+
+    def look(model, train, recipe, *, label, validation, **options):
+        blocks_ = len(blocks(model))
+        seen[label.strip()] = (blocks_, recipe.lr, len(train), len(validation))
+        return fit(model, train, recipe, label=label, validation=validation, **options)
+
+    monkeypatch.setattr(net2net, "fit", look)
+    run = net2net.run("quick", 0, data=(drawn[0][:300], None))
+    for kind in net2net.KINDS:
+        assert seen[f"{kind}-8"] == (3, 0.05, 160, 60)
+        assert seen[f"{kind}-20"] == (9, 0.05, 160, 60)
+        assert seen[f"{kind}-8, on"] == (3, 0.005, 160, 60)
+        assert seen[f"{kind}-8 → 20"] == (9, 0.005, 160, 60)
+    assert set(run.final) == set(seen)
+    (zero,) = (row for row in run.measured["insertion"] if row["network"] == "ResNet-8 → 20")
+    assert zero["before"] == zero["after"]
+
+
+def test_dropout_is_before_the_linear_layer_with_and_without_normalization():
+    x = torch.rand(2, 1, 28, 28)
+    for name, (batch_norm, dropped) in dropout.NETWORKS.items():
+        torch.manual_seed(0)
+        net = dropout.network(batch_norm, dropped)
+        assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == name.startswith("BN")
+        kinds = [type(m) for m in net.modules() if not list(m.children())]
+        assert (kinds[-2] is nn.Dropout) == name.endswith("dropout") and kinds[-1] is nn.Linear
+        torch.manual_seed(0)
+        other = dropout.network(batch_norm, False)
+        assert torch.equal(net.eval()(x), other.eval()(x))
 
 
 def test_fashion_steps_never_sees_the_test_images(small, drawn):
