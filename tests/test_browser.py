@@ -110,3 +110,28 @@ def test_in_print_the_page_stands_alone(browser, site):
     for aside in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".header-article"):
         assert not tab.locator(aside).first.is_visible()
     tab.context.close()
+
+
+def test_claims_are_chosen_by_verdict_and_sorted_with_the_keyboard(browser, site):
+    seen = Seen(browser, "light", PHONE)
+    tab = seen.open((site / "book" / "reference" / "claims.html").as_uri())
+    rows, verdicts = tab.locator("tbody tr:visible"), tab.locator("tbody tr:visible strong")
+    everything = rows.count()
+    button = tab.get_by_role("button", name="does not hold")
+    button.focus()
+    tab.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert str(rows.count()) in button.inner_text() and 0 < rows.count() < everything
+    assert set(verdicts.all_inner_texts()) == {"does not hold"}
+    tab.get_by_role("button", name="all").click()
+    assert rows.count() == everything
+
+    for order in ("ascending", "descending"):
+        tab.locator("th button").first.press("Enter")
+        assert tab.locator("th").first.get_attribute("aria-sort") == order
+        claims = [text.casefold() for text in tab.locator("tbody td:first-child").all_inner_texts()]
+        assert claims[0][0] == ("a" if order == "ascending" else "w")
+    found = Axe().run(tab, options=WCAG)
+    assert found.violations_count == 0, found.generate_report()
+    assert seen.errors == []
+    tab.context.close()

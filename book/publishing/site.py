@@ -9,12 +9,13 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from publishing import notebooks
-from resnets import runs
+from publishing import claims_page, notebooks
+from resnets import claims, runs
 
 EXECUTED = "<!-- executed notebooks -->"
 RECORDED = "<!-- recorded runs -->"
 ALL_RECORDED = "<!-- all recorded runs -->"
+CLAIMS = "<!-- claims -->"
 STANDALONE = "<!-- standalone files -->"
 DOWNLOADS = "standalone"
 
@@ -26,6 +27,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", check_page)
     app.connect("html-page-context", add_download, priority=600)  # the theme's buttons stand
     app.connect("html-page-context", correct_roles)
+    app.connect("html-page-context", add_claims_script)
     app.connect("build-finished", write_downloads)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
@@ -87,9 +89,11 @@ def check_page(app: Sphinx, doctree: nodes.document) -> None:
 def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
     """Put the tables where a page has their marks."""
     book = Path(app.srcdir) / "book"
+    chapters = notebooks.chapters(book)
     tables = {
-        EXECUTED: (executed_table, notebooks.chapters(book)),
-        STANDALONE: (standalone_list, notebooks.chapters(book)),
+        CLAIMS: (claims_page.table, [*chapters, claims.TABLE]),
+        EXECUTED: (executed_table, chapters),
+        STANDALONE: (standalone_list, chapters),
         RECORDED: (recorded_sections, sorted(runs.RECORDED.glob("*.json"))),
         ALL_RECORDED: (recorded_table, sorted(runs.RECORDED.glob("*.json"))),
     }
@@ -206,6 +210,12 @@ def correct_roles(app: Sphinx, name: str, template: str, context: dict, doctree)
     """Take out the ARIA roles of a bibliography: docutils' are deprecated, and nested wrongly."""
     body = context.get("body", "").replace(' role="doc-biblioentry"', "")
     context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
+
+
+def add_claims_script(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Filter and sort the table of claims, on its own page alone."""
+    if name == claims_page.PAGE:
+        app.add_js_file("claims.js", loading_method="defer")
 
 
 def write_downloads(app: Sphinx, exception: Exception | None) -> None:

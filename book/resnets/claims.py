@@ -15,9 +15,9 @@ from scipy import stats
 
 TABLE = Path(__file__).with_name("claims.toml")
 VERDICTS = ("holds", "holds with a condition", "does not hold", "not settled here", "reported")
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What a cell computes when it runs; then what it reads from recorded runs; then nothing.
 COMPUTED_HERE = ("proof or identity", "counterexample", "measured here")
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 EVIDENCE = (*COMPUTED_HERE, "agrees with recorded runs", "reported")
 
 
