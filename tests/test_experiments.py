@@ -76,6 +76,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
             "several": (2,),
             "draws": 1,
             "path_images": 2,
+            "steps": (1, 2),
         },
         shortcuts: {"widths": (4, 4, 8, 8)},
         stochastic_depth: {"network": "ResNet-14", "looked_at": 20, "several": (1, 2), "draws": 1},
@@ -454,15 +455,24 @@ def test_lesions_measures_every_block_and_every_length_of_path(small, drawn):
         assert list(rows.length) == list(range(7))
     assert set(runs.measured([run], "several").blocks) == {2}
     assert set(runs.measured([run], "swapped").pairs) == {1}  # one pair of equal shape
+    euler, refined = (runs.measured([run], table) for table in ("euler", "refined"))
+    assert list(euler.block.unique()) == [n for n in names if n not in ("layer2.0", "layer3.0")]
+    assert list(refined.steps) == [1, 2, 4, 8]
+    assert refined.accuracy[0] == run.final["ResNet-14"]["accuracy"]
 
 
-def test_an_untrained_network_gets_statistics_without_being_changed(drawn):
+def test_renewed_statistics_are_those_of_the_images_and_do_not_last(drawn):
     net = degradation.network("ResNet-8", "stride2").eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    copy = lesions.normalizing(net, drawn[0][:300])
+    images = drawn[0][:300]
+    with lesions.renewed(net, images):
+        assert not net.training
+        x, _ = images.batch(torch.arange(300))
+        seen = net.conv1(x)
+        torch.testing.assert_close(net.bn1.running_mean, seen.mean((0, 2, 3)))
+        torch.testing.assert_close(net.bn1.running_var, seen.transpose(0, 1).flatten(1).var(1))
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    assert torch.equal(copy.conv1.weight, net.conv1.weight)
-    assert not torch.allclose(copy.bn1.running_var, net.bn1.running_var)
+    assert net.bn1.momentum == 0.1
 
 
 def test_blocks_are_deleted_from_the_network_that_was_trained(drawn, small):
@@ -470,8 +480,12 @@ def test_blocks_are_deleted_from_the_network_that_was_trained(drawn, small):
     for block in (net.layer1[1], net.layer2[1]):  # already adds nothing
         torch.nn.init.zeros_(block.bn2.weight)
     whole = evaluate(net, drawn[1][:200])[1]
-    left = {row["block"]: row["accuracy"] for row in lesions.delete_each(net, drawn[1][:200])}
-    assert left["layer1.1"] == left["layer2.1"] == whole
+    known = drawn[0][:100]
+    left = {row["block"]: row for row in lesions.delete_each(net, drawn[1][:200], known)}
+    assert left["layer1.1"]["accuracy"] == left["layer2.1"]["accuracy"] == whole
+    with lesions.renewed(net, known):
+        renewed = evaluate(net, drawn[1][:200])[1]
+    assert left["layer1.1"]["renewed"] == left["layer2.1"]["renewed"] == renewed
 
 
 def test_the_surface_is_measured_around_the_trained_weights(small, drawn):
