@@ -497,6 +497,21 @@ def test_the_surface_is_measured_around_the_trained_weights(small, drawn):
         assert lines[lines.network == name].loss.nunique() == 3
 
 
+def test_the_surface_with_renewed_statistics_does_not_see_the_length_of_a_filter(drawn):
+    config = replace(loss_surface.CONFIGS["quick"], lines=1, points=3)
+    net, images = degradation.network("plain-8", "stride2"), drawn[0][:50]
+    longer = degradation.network("plain-8", "stride2")
+    longer.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        longer.layer2[0].conv1.weight.mul_(10)
+    both = []
+    for model in (net, longer):
+        generator = torch.Generator().manual_seed(0)
+        rows = loss_surface.lines(model, images, config, generator)
+        both.append([row["renewed"] for row in rows])
+    assert both[0] == pytest.approx(both[1], rel=1e-3) and len(set(both[0])) == 3
+
+
 def test_a_network_that_diverges_is_recorded_as_such(small, drawn, monkeypatch):
     fit = gradient_norms.fit
 

@@ -2,19 +2,22 @@
 
 Slices along random directions, normalized filter by filter: Li et al. (2018), section 4. The
 loss is that of `looked_at` training images in evaluation mode, so that it is a function of the
-weights alone.
+weights alone. Away from the trained weights batch normalization then divides by statistics that
+no longer fit; along the lines the loss is also measured with the statistics of these images.
 
     python -m resnets run loss_surface --scale hour --seed 0
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 from resnets import probes
-from resnets.data import ImageSet, fashion_mnist
+from resnets.data import ImageSet, batches, fashion_mnist
 from resnets.device import best_device, check_scale, seed_everything
 from resnets.experiments import resumable
 from resnets.experiments.degradation import network
@@ -23,14 +26,14 @@ from resnets.runs import Run, new_run
 from resnets.training import Recipe, evaluate, fit
 
 NETWORKS = ("plain-56", "ResNet-56")
-REACH = 0.5
+REACH = 1.0
 
 
 @dataclass(frozen=True)
 class Config:
     """`lines` directions with `points` points each, and a plane of `grid` by `grid` points.
 
-    All reach from -0.5 to 0.5: half as far as each filter is long.
+    All reach from -1 to 1: as far as each filter is long.
     """
 
     images: int
@@ -50,13 +53,13 @@ CONFIGS = {
         looked_at=250,
         lines=3,
         points=21,
-        grid=9,
+        grid=11,
     ),
     "hour": Config(
         images=10_000,
         stem="stride2",
         recipe=Recipe(epochs=10, lr=0.05, weight_decay=1e-4),
-        looked_at=500,
+        looked_at=250,
         lines=5,
         points=41,
         grid=21,
@@ -82,7 +85,8 @@ def run(
 ) -> Run:
     """Train both networks and measure the loss around where they arrived.
 
-    The measured tables: "line" (direction, step, loss) and "plane" (x, y, loss).
+    The measured tables: "line" (direction, step, loss, `renewed`: the loss with the statistics of
+    the images looked at) and "plane" (x, y, loss).
     """
     config, device = CONFIGS[check_scale(scale)], best_device()
     train = (data or fashion_mnist())[0][: config.images].to(device)
@@ -125,11 +129,17 @@ def run(
 def lines(
     model: ResNet, images: ImageSet, config: Config, generator: torch.Generator
 ) -> Iterator[dict]:
+    normalizing = copy.deepcopy(model).train()
+    x, labels = next(batches(images, len(images)))
     for number in range(config.lines):
         direction = probes.filter_direction(model, generator)
         for step in torch.linspace(-REACH, REACH, config.points).tolist():
+            row = {"direction": number, "step": step}
             with probes.moved(model, (step, direction)):
-                yield {"direction": number, "step": step, "loss": evaluate(model, images)[0]}
+                row["loss"] = evaluate(model, images)[0]
+            with probes.moved(normalizing, (step, direction)), torch.no_grad():
+                row["renewed"] = F.cross_entropy(normalizing(x), labels).item()
+            yield row
 
 
 def plane(model: ResNet, images: ImageSet, grid: int, generator: torch.Generator) -> Iterator[dict]:
