@@ -18,16 +18,24 @@ from resnets.experiments import (
     degradation,
     degradation_110,
     dropout,
+    failures,
     fashion,
+    fashion_controls,
     fashion_steps,
     gradient_norms,
     growth,
+    image_size,
     learning_rates,
     lesions,
+    lesson_course,
+    lesson_d2l,
+    lesson_d2l_28,
+    lesson_recipe,
     loss_surface,
     low_rates,
     net2net,
     pyramid_steps,
+    receptive_fields,
     scaling,
     shortcuts,
     speed_steps,
@@ -39,6 +47,7 @@ from resnets.experiments import (
     without_batch_norm,
 )
 from resnets.experiments import camvid as camvid_experiment
+from resnets.lesson import Config, OneByOne, d2l_resnet18
 from resnets.models import PaddedIdentity, cifar_resnet, resnet18
 from resnets.probes import blocks, parameters
 from resnets.training import Execution, Recipe, evaluate, fit, predict
@@ -47,6 +56,8 @@ BUILT_ALREADY = {
     *(("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")),
     *(("degradation_110", "full"), ("speed_steps", "hour")),
     *((name, scale) for name in ("bench", "scaling") for scale in ("hour", "full")),
+    *(("fashion_controls", "full"), ("lesson_recipe", "full"), ("lesson_course", "full")),
+    *((name, "full") for name in ("lesson_d2l", "lesson_d2l_28", "image_size")),
 }
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -76,12 +87,13 @@ def small(monkeypatch, drawn, streets, tmp_path):
             "several": (2,),
             "draws": 1,
             "path_images": 2,
-            "steps": (1, 2),
         },
+        receptive_fields: {"networks": ("ResNet-8",), "mosaics": 1},
         shortcuts: {"widths": (4, 4, 8, 8)},
         stochastic_depth: {"network": "ResNet-14", "looked_at": 20, "several": (1, 2), "draws": 1},
         thousand_layers: {"depths": (8,)},
         without_batch_norm: {"depths": (8,), "rates": (0.1, 1e9)},
+        image_size: {"enlarged": 56, "longer": 2},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
     for module in (
@@ -95,6 +107,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
         lesions,
         loss_surface,
         net2net,
+        receptive_fields,
         shortcuts,
         stochastic_depth,
         thousand_layers,
@@ -128,12 +141,18 @@ def small(monkeypatch, drawn, streets, tmp_path):
         configs[scale] = replace(config, images=160, steps=steps)
     monkeypatch.setattr(speed_steps, "CONFIGS", configs)
     monkeypatch.setattr(pyramid_steps, "CONFIGS", context.CONFIGS)
+    monkeypatch.setattr(failures, "CONFIGS", context.CONFIGS)
     monkeypatch.setattr(stride, "CONFIGS", shortcuts.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():
         steps = {n: replace(s, recipe=replace(s.recipe, epochs=1)) for n, s in config.steps.items()}
         configs[scale] = replace(config, images=160, steps=steps)
     monkeypatch.setattr(fashion_steps, "CONFIGS", configs)
+    monkeypatch.setattr(fashion_controls, "CONFIGS", configs)
+    monkeypatch.setattr(lesson_recipe, "CONFIGS", configs)
+    monkeypatch.setattr(lesson_course, "CONFIGS", dict.fromkeys(SCALES, lesson))
+    for module in (lesson_d2l, lesson_d2l_28):
+        monkeypatch.setattr(module, "CONFIGS", dict.fromkeys(SCALES, Config(28, 160, 1)))
     monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
     monkeypatch.setattr(data, "stand_in", lambda: (drawn[0][:240], drawn[1][:100]))
     monkeypatch.setattr(camvid, "stand_in", lambda height: streets)
@@ -324,16 +343,22 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         degradation,
         degradation_110,
         dropout,
+        failures,
         fashion,
+        fashion_controls,
         fashion_steps,
         gradient_norms,
         growth,
+        image_size,
         learning_rates,
         lesions,
+        lesson_course,
+        lesson_recipe,
         loss_surface,
         low_rates,
         net2net,
         pyramid_steps,
+        receptive_fields,
         shortcuts,
         speed_steps,
         stochastic_depth,
@@ -344,7 +369,8 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets, monkeypatch):
     seeds = set()
-    caller = fashion_steps if module is speed_steps else module  # `run_steps`
+    by_steps = (speed_steps, fashion_controls, lesson_recipe)
+    caller = fashion_steps if module in by_steps else module  # `run_steps`
     caller = caller if hasattr(caller, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 
@@ -909,8 +935,8 @@ def test_each_step_compiles_anew_and_from_no_cache(small, drawn, monkeypatch):
 
 
 def test_the_other_lesson_is_d2ls(drawn):
-    assert parameters(bench.d2l_resnet18()) == 11_178_378
-    x, y = bench.OneByOne(drawn[0], 96)[5]
+    assert parameters(d2l_resnet18()) == 11_178_378
+    x, y = OneByOne(drawn[0], 96)[5]
     assert x.shape == (1, 96, 96) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
     assert y == drawn[0].labels[5]
     assert abs(x.mean() - drawn[0].images[5].float().mean() / 255) < 0.02

@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 import resnets
-from resnets import claims
+from resnets import claims, published
 from resnets.files import whole_file
 
 BOOK = Path(__file__).parents[1]
@@ -121,7 +121,7 @@ def library_cell(whole: bool) -> NotebookNode:
         if path.name != "__main__.py":
             texts[path] = path.read_text()
     if whole:
-        texts[claims.TABLE] = claims.TABLE.read_text()
+        texts |= {path: path.read_text() for path in (claims.TABLE, published.TABLE)}
         texts |= {path: path.read_text() for path in sorted(root.glob("experiments/*.py"))}
         for path in sorted(root.glob("recorded/*.json")):
             texts[path] = json.dumps(json.loads(path.read_text()), separators=(",", ":"))

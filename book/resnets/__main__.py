@@ -24,7 +24,7 @@ from resnets.device import DEVICES, SCALES, best_device, default_scale, hardware
 
 SEEDS = 3
 # Speeds are for a quiet machine: they are recorded by a command of their own.
-SPEEDS = ("bench", "scaling")
+SPEEDS = ("bench", "scaling", "lesson_d2l", "lesson_d2l_28", "lesson_course")
 
 
 def main() -> None:

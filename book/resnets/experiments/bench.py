@@ -10,7 +10,6 @@ and a seed is a round.
 """
 
 import multiprocessing
-import os
 import resource
 import sys
 import time
@@ -20,22 +19,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision import transforms
+from torch import nn
 
 from resnets.data import ImageSet, batches, fashion_mnist, stand_in
-from resnets.device import best_device, check_scale, seed_everything
-from resnets.experiments import fashion, resumable
+from resnets.device import best_device, check_scale, precision, seed_everything
+from resnets.experiments import fashion, lesson_course, resumable
+from resnets.lesson import (
+    D2L_BATCH,
+    D2L_EPOCHS,
+    D2L_IMAGES,
+    D2L_RATE,
+    D2L_SIZE,
+    d2l_loader,
+    d2l_resnet18,
+    d2l_step,
+)
 from resnets.models import resnet18
 from resnets.probes import multiply_adds
 from resnets.runs import Run, new_run
 from resnets.small_maps import specialize
-from resnets.training import Execution, Recipe, evaluate, fit
-
-FUSED = Execution(fused=True)
-D2L_SIZE, D2L_BATCH, D2L_IMAGES, D2L_EPOCHS = 96, 128, 60_000, 10
+from resnets.training import Execution, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -47,59 +50,15 @@ class Config:
 
     steps: int
     lesson: fashion.Config
-    execution: Execution = FUSED
+    execution: Execution = lesson_course.FUSED
     matrix: int = 4096
 
 
-# Chosen on 5,000 images held out of the training set, for more than d2l's accuracy (chapter 3).
-FOUR_EPOCHS = Recipe(
-    epochs=4,
-    batch_size=256,
-    lr=0.05,
-    momentum=0.95,
-    weight_decay=1e-3,
-    label_smoothing=0.1,
-)
 CONFIGS = {
-    "quick": Config(10, fashion.CONFIGS["quick"]),
-    "hour": Config(100, fashion.Config(60_000, "imagenet", FOUR_EPOCHS)),
-    "full": Config(300, fashion.CONFIGS["full"]),
+    "quick": Config(10, lesson_course.CONFIGS["quick"]),
+    "hour": Config(100, lesson_course.CONFIGS["hour"]),
+    "full": Config(300, lesson_course.CONFIGS["full"]),
 }
-
-
-class OneByOne(torch.utils.data.Dataset):
-    """Loads as `d2l.FashionMNIST` does: each image to PIL, resized, to a float tensor."""
-
-    def __init__(self, images: ImageSet, size: int) -> None:
-        self.images, self.labels = images.images.cpu().numpy(), images.labels.cpu()
-        self.transform = transforms.Compose(
-            [transforms.Resize((size, size)), transforms.ToTensor()]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
-def d2l_resnet18() -> nn.Sequential:
-    """The network of d2l's section 8.6, initialized as there; (N, 1, H, W) to (N, 10)."""
-    from d2l import torch as d2l  # here, since it takes seconds
-
-    net = nn.Sequential(
-        nn.LazyConv2d(64, 7, stride=2, padding=3),
-        nn.LazyBatchNorm2d(),
-        nn.ReLU(),
-        nn.MaxPool2d(3, stride=2, padding=1),
-    )
-    for number, channels in enumerate((64, 128, 256, 512)):
-        smaller = number > 0
-        net.append(d2l.Residual(channels, use_1x1conv=smaller, strides=1 + smaller))
-        net.append(d2l.Residual(channels))
-    net.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.LazyLinear(10))
-    net(torch.zeros(2, 1, D2L_SIZE, D2L_SIZE))  # lazy layers take their shapes from a batch
-    return net.apply(d2l.init_cnn)
 
 
 def time_d2l(config: Config, seed: int, on_stand_in: bool, started: float) -> dict[str, float]:
@@ -107,32 +66,17 @@ def time_d2l(config: Config, seed: int, on_stand_in: bool, started: float) -> di
     device = best_device()
     seed_everything(seed)
     images, _ = stand_in() if on_stand_in else fashion_mnist()
-    loader = torch.utils.data.DataLoader(
-        OneByOne(images, D2L_SIZE),
-        D2L_BATCH,
-        shuffle=True,
-        num_workers=min(4, os.cpu_count()),
-        drop_last=True,
-    )
+    loader = d2l_loader(images, D2L_SIZE, shuffle=True, drop_last=True)
     net = d2l_resnet18().to(device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-
-    def step(x: Tensor, y: Tensor) -> None:
-        loss = F.cross_entropy(net(x.to(device)), y.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
+    optimizer = torch.optim.SGD(net.parameters(), lr=D2L_RATE)
     batches = _endless(loader)
-    step(*next(batches))
-    _synchronize(device)
+    d2l_step(net, optimizer, *next(batches))
     ready, waited = time.time(), 0.0
     for _ in range(config.steps):
         before = time.time()
         batch = next(batches)
         waited += time.time() - before
-        step(*batch)
-    _synchronize(device)
+        d2l_step(net, optimizer, *batch)
     seconds = time.time() - ready
     speed = config.steps * D2L_BATCH / seconds
     return {
@@ -140,7 +84,7 @@ def time_d2l(config: Config, seed: int, on_stand_in: bool, started: float) -> di
         "images_per_second": speed,
         "loading_share": waited / seconds,
         "memory_gib": _peak_memory(device),  # before the large matrices
-        "peak_share": _peak_share(net, D2L_SIZE, speed, config, device),
+        "peak_share": _peak_share(net, D2L_SIZE, speed, config, torch.float32),
         "seconds": D2L_EPOCHS * D2L_IMAGES / speed,
     }
 
@@ -165,6 +109,8 @@ def time_course(config: Config, seed: int, on_stand_in: bool, started: float) ->
     model = network()
     history = fit(model, train, recipe, seed=seed, execution=config.execution)
     speed = len(train) * recipe.epochs / history[-1]["seconds"]
+    named = config.execution.precision
+    dtype = getattr(torch, named) if named else precision(device)
     before = time.time()
     for _ in batches(train, recipe.batch_size, torch.Generator(), recipe.augment):
         pass
@@ -174,7 +120,7 @@ def time_course(config: Config, seed: int, on_stand_in: bool, started: float) ->
         "images_per_second": speed,
         "loading_share": (time.time() - before) / (len(train) / speed),
         "memory_gib": _peak_memory(device),  # before the large matrices
-        "peak_share": _peak_share(model, 28, speed, config, device),
+        "peak_share": _peak_share(model, 28, speed, config, dtype),
         "seconds": history[-1]["seconds"],
         "test_accuracy": evaluate(model, test)[1],
     }
@@ -202,9 +148,10 @@ def run(
 
     `startup_seconds` from its start to the end of its first step; `images_per_second` of training;
     `loading_share`, of that time, in which the training waits for images or makes them;
-    `peak_share` of the arithmetic that the device does in a large matrix product; `memory_gib` at
-    most, on a GPU the GPU's; `seconds` of the whole training; the course's has `test_accuracy`. The
-    row "times better" has the ratios. `data` only says whether the stand-in is used.
+    `peak_share` of the arithmetic that the device does in a large matrix product, in the precision
+    that the lesson computes in; `memory_gib` at most, on a GPU the GPU's; `seconds` of the whole
+    training; the course's has `test_accuracy`. The row "times better" has the ratios. `data` only
+    says whether the stand-in is used.
     """
     config, device = CONFIGS[check_scale(scale)], best_device()
     source = (data or fashion_mnist())[0].source
@@ -231,29 +178,23 @@ def run(
     )
 
 
-def peak_flops(device: torch.device, size: int) -> float:
-    """Floating-point operations a second in a product of two matrices, float32 or bfloat16.
-
-    The faster of the two; the median of a few products.
-    """
-    fastest = 0.0
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.randn(2, size, size, device=device).to(dtype)
-        times = []
-        for _ in range(5):
-            _synchronize(device)
-            before = time.perf_counter()
-            a @ b
-            _synchronize(device)
-            times.append(time.perf_counter() - before)
-        fastest = max(fastest, 2 * size**3 / sorted(times)[2])
-    return fastest
+def peak_flops(device: torch.device, size: int, dtype: torch.dtype) -> float:
+    """Floating-point operations a second in a product of two matrices: the median of five."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    times = []
+    for _ in range(5):
+        _synchronize(device)
+        before = time.perf_counter()
+        a @ b
+        _synchronize(device)
+        times.append(time.perf_counter() - before)
+    return 2 * size**3 / sorted(times)[2]
 
 
-def _peak_share(net: nn.Module, size: int, speed: float, config: Config, device) -> float:
+def _peak_share(net: nn.Module, size: int, speed: float, config: Config, dtype) -> float:
     """Backward takes twice the arithmetic of forward, and a multiply-add is two operations."""
     needed = 3 * 2 * multiply_adds(net, 1, size, size) * speed
-    return needed / peak_flops(device, config.matrix)
+    return needed / peak_flops(best_device(), config.matrix, dtype)
 
 
 def _peak_memory(device: torch.device) -> float:
