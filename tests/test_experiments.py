@@ -15,6 +15,7 @@ from resnets.device import SCALES
 from resnets.experiments import (
     bench,
     context,
+    curvature,
     degradation,
     degradation_110,
     dropout,
@@ -54,7 +55,7 @@ from resnets.training import Execution, Recipe, evaluate, fit, predict
 
 BUILT_ALREADY = {
     *(("learning_rates", "full"), ("fashion_steps", "full"), ("growth", "full")),
-    *(("degradation_110", "full"), ("speed_steps", "hour")),
+    *(("degradation_110", "full"), ("speed_steps", "hour"), ("curvature", "full")),
     *((name, scale) for name in ("bench", "scaling") for scale in ("hour", "full")),
     *(("fashion_controls", "full"), ("lesson_recipe", "full"), ("lesson_course", "full")),
     *((name, "full") for name in ("lesson_d2l", "lesson_d2l_28", "image_size")),
@@ -124,7 +125,10 @@ def small(monkeypatch, drawn, streets, tmp_path):
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
-    for module in (degradation_110, low_rates, warm_up, warm_up_110):
+    monkeypatch.setattr(curvature, "NETWORKS", ("plain-8", "ResNet-8"))
+    for constant, value in {"BATCH": 32, "LOOKED_AT": 32, "OTHERS": 64, "TOLERANCE": 10.0}.items():
+        monkeypatch.setattr(curvature, constant, value)
+    for module in (curvature, degradation_110, low_rates, warm_up, warm_up_110):
         monkeypatch.setattr(module, "CONFIGS", degradation.CONFIGS)
     for module in (low_rates, warm_up, warm_up_110):
         monkeypatch.setattr(module, "NETWORK", "plain-8")
@@ -340,6 +344,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
     [
         camvid_experiment,
         context,
+        curvature,
         degradation,
         degradation_110,
         dropout,
