@@ -37,6 +37,7 @@ from resnets.experiments import (
     net2net,
     pyramid_steps,
     receptive_fields,
+    responses,
     scaling,
     shortcuts,
     speed_steps,
@@ -125,6 +126,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
         monkeypatch.setattr(module, "CONFIGS", configs)
     monkeypatch.setattr(loss_surface, "NETWORKS", ("plain-8", "ResNet-8"))
     monkeypatch.setattr(learning_rates, "CONFIGS", degradation.CONFIGS)
+    monkeypatch.setattr(responses, "CONFIGS", gradient_norms.CONFIGS)
     monkeypatch.setattr(curvature, "NETWORKS", ("plain-8", "ResNet-8"))
     for constant, value in {"BATCH": 32, "LOOKED_AT": 32, "OTHERS": 64, "TOLERANCE": 10.0}.items():
         monkeypatch.setattr(curvature, constant, value)
@@ -364,6 +366,7 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         net2net,
         pyramid_steps,
         receptive_fields,
+        responses,
         shortcuts,
         speed_steps,
         stochastic_depth,
