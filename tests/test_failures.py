@@ -9,6 +9,7 @@ from resnets import data, scenes
 from resnets.experiments import context, failures
 
 SHOE, TOP = failures.SHOES[0], failures.TOPS[0]
+NOTHING = dict.fromkeys(failures.KINDS, 0)
 
 
 @pytest.fixture
@@ -37,30 +38,30 @@ def test_each_quarter_of_a_drawn_scene_has_one_garment(drawn):
 
 
 def test_what_is_right_is_no_failure(scene):
-    assert count(scene, scene) == {"clash": 0, "patchwork": 0, "missed": 0}
+    assert count(scene, scene) == NOTHING
 
 
 def test_a_top_that_goes_with_another_shoe_is_a_clash(scene):
     predicted = torch.where(scene == TOP, failures.TOPS[1], scene)
-    assert count(predicted, scene) == {"clash": 1, "patchwork": 0, "missed": 0}
+    assert count(predicted, scene) == NOTHING | {"clash": 1, "misnamed": 1}
     both = torch.where(scene == SHOE, failures.SHOES[1], predicted)
-    assert count(both, scene)["clash"] == 0  # wrong, but they go together
+    assert count(both, scene) == NOTHING | {"misnamed": 2}  # wrong, but they go together
     unseen = torch.where(scene == TOP, 0, scene)
-    assert count(unseen, scene) == {"clash": 0, "patchwork": 0, "missed": 1}
+    assert count(unseen, scene) == NOTHING | {"missed": 1}
 
 
 def test_a_garment_in_pieces_is_a_patchwork(scene):
     predicted = scene.clone()
     predicted[0, 20:27, 70:90] = 3  # 7 of 20 rows
-    assert count(predicted, scene) == {"clash": 0, "patchwork": 1, "missed": 0}
+    assert count(predicted, scene) == NOTHING | {"patchwork": 1}
     predicted[0, 20:27, 70:90] = TOP
     predicted[0, 20:26, 70:90] = 3  # 6 of 20 rows: two thirds agree
-    assert count(predicted, scene)["patchwork"] == 0
+    assert count(predicted, scene) == NOTHING
 
 
 def test_what_lies_outside_the_garments_is_left_out_but_for_the_clash(scene):
     predicted = torch.where(scene == 0, 5, scene)
-    assert count(predicted, scene) == {"clash": 0, "patchwork": 0, "missed": 0}
+    assert count(predicted, scene) == NOTHING
     predicted = torch.where(scene == 0, failures.TOPS[2], scene)
     assert count(predicted, scene)["clash"] == 1
 
@@ -70,7 +71,7 @@ def test_a_garment_is_missed_where_more_than_half_is_background(scene):
     predicted[0, 50:60, 4:24] = 0
     assert count(predicted, scene)["missed"] == 0  # half
     predicted[0, 60, 4] = 0
-    assert count(predicted, scene) == {"clash": 0, "patchwork": 0, "missed": 1}
+    assert count(predicted, scene) == NOTHING | {"missed": 1}
 
 
 def test_the_worst_scenes_have_the_largest_share_of_wrong_garments(scene):

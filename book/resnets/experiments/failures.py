@@ -24,7 +24,7 @@ from resnets.scenes import OUTFITS, SCENE_CLASSES, SIDE, fashion_scenes
 from resnets.training import fit, predict_labels
 
 NETWORKS = ("FCN", "PSPNet")
-KINDS = ("clash", "patchwork", "missed")
+KINDS = ("misnamed", "patchwork", "missed", "clash")
 SHOES = [SCENE_CLASSES.index(shoe) for shoe in OUTFITS]
 TOPS = [SCENE_CLASSES.index(top) for top in OUTFITS.values()]
 
@@ -126,19 +126,20 @@ def figures(predicted: Tensor, labels: Tensor) -> dict[str, float]:
 def failures(predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """What went wrong in scenes (N, 97, 97): for each of `KINDS`, where.
 
-    "clash" (N,) bool: a shoe and a top were seen, and do not go together; of several the one with
-    the most pixels. "patchwork" (N, 4), of the garments: of the pixels that were taken for a
-    garment, less than two thirds for the same one. "missed" (N, 4): more than half of the pixels
-    were taken for background.
+    "missed" (N, 4) bool, of the garments: more than half of the pixels were taken for background.
+    "patchwork" (N, 4): of the pixels that were taken for a garment, less than two thirds for the
+    same one. "misnamed" (N, 4): neither of these, but the class is wrong. "clash" (N,): a shoe and
+    a top were seen, and do not go together; of several the one with the most pixels.
     """
     counts = given(predicted, labels)
     missed = 2 * counts[:, :, 0] > counts.sum(2)
-    named = counts[:, :, 1:]
-    patchwork = ~missed & (3 * named.amax(2) < 2 * named.sum(2))
+    most, which = counts[:, :, 1:].max(2)
+    patchwork = ~missed & (3 * most < 2 * counts[:, :, 1:].sum(2))
+    misnamed = ~missed & ~patchwork & (most > 0) & (which + 1 != quarters(labels).amax(2))
     seen = F.one_hot(predicted.long().flatten(1), len(SCENE_CLASSES)).sum(1)
     (shoe, which_shoe), (top, which_top) = seen[:, SHOES].max(1), seen[:, TOPS].max(1)
     clash = (shoe > 0) & (top > 0) & (which_shoe != which_top)
-    return {"clash": clash, "patchwork": patchwork, "missed": missed}
+    return {"misnamed": misnamed, "patchwork": patchwork, "missed": missed, "clash": clash}
 
 
 def given(predicted: Tensor, labels: Tensor) -> Tensor:
