@@ -3,7 +3,8 @@
 Ioffe and Szegedy (2015), section 4.2.1, removed dropout from Inception once it had batch
 normalization. There it stood before the linear layer, at the rate 0.4 (Szegedy et al., 2015, table
 1), and so it does here. Judged on 5,000 images held out of the training set after every epoch; the
-test set is not touched. With and without normalization each has its own learning rate.
+test set is not touched. Batches are small and the rates differ, because without normalization the
+network does not train otherwise: at depth 20 these have the lowest loss in `without_batch_norm`.
 
     python -m resnets run dropout --scale hour --seed 0
 """
