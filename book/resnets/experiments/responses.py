@@ -21,7 +21,9 @@ uses the statistics of these images before training too. The measured tables, wi
 The way is measured within each stage, among the blocks that keep the shape. With D for the sum of
 their changes h - x, which is the last one's output minus the first one's input, a block's share is
 (h - x)·D / D·D. The shares of a stage add up to 1; a block that goes back has a negative one. The
-first block of a later stage changes the shape and has none (None).
+first block of a later stage changes the shape and has none (None). A plain block hands nothing of
+its input on: if a stage's outputs were unrelated and equally large, its first and its last block
+would have half of the way each, and those between them none.
 
     python -m resnets run responses --scale hour --seed 0
 """
