@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import psutil
 
 from grading import confinement, wire
-from resnets.check.asking import NOT_WRITTEN, Mistake
+from resnets.check.asking import Mistake, stopped
 
 MESSAGE = 64 * 2**20  # bytes of one reply
 SHOWN = 20_000  # characters of an output that the feedback shows
@@ -281,9 +281,7 @@ def _message(error) -> str:
     if not (isinstance(error, list) and len(error) == 2):
         return "Your code stopped with an error."
     name, text = (str(part)[:2000] for part in error)
-    return (
-        NOT_WRITTEN if name == "NotImplementedError" else f"Your code stopped with {name}: {text}"
-    )
+    return stopped(name, text)
 
 
 def _outputs(outputs) -> list[dict]:

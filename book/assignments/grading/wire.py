@@ -14,7 +14,15 @@ from torch import Tensor
 
 DTYPES = {
     str(dtype): dtype
-    for dtype in (torch.float64, torch.float32, torch.int64, torch.int32, torch.uint8, torch.bool)
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    )
 }
 
 

@@ -16,6 +16,7 @@ from IPython.utils.capture import RichOutput, capture_output
 from traitlets.config import Config
 
 from grading import wire
+from resnets.check.asking import as_usual, plain
 
 
 class Shell(InteractiveShell):
@@ -82,8 +83,8 @@ def call(shell: InteractiveShell, kept: list, request: dict) -> dict:
             function = getattr(importlib.import_module(module), name)
         else:
             function, inputs = inputs[0], inputs[1:]
-        with capture_output():
-            result = function(*inputs, **options)
+        with capture_output(), as_usual():
+            result = plain(function(*inputs, **options))
         return {"result": _encode(result, kept)}
     except BaseException as error:  # SystemExit is the submission's as well
         return {"error": _told(error)}

@@ -3,6 +3,7 @@
 A check tries an answer on fresh random inputs and says "Right." or "Not yet." and what is wrong.
 """
 
+from resnets.check import blocks, bottlenecks, classes, gradients, parsing, recipes
 from resnets.check.asking import Mistake, Verdict, ask
 from resnets.check.blocks import (
     basic_block_parameters,
@@ -71,6 +72,8 @@ from resnets.check.recipes import (
     smoothed_cross_entropy,
     warm_up_cosine,
 )
+
+MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing)
 
 __all__ = [
     "Mistake",

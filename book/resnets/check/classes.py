@@ -5,151 +5,201 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from resnets.check.asking import Mistake, answered, ask, call, checks, expect, random, same
+from resnets.check.asking import Mistake, ask, checks, random, same, watched, whole
+from resnets.check.exercise import Case, Exercise, Value, exercise
 
-HIS_SD = "He's initialization has standard deviation √(2/d), where d is the number of inputs"
+NO_INVERSE = (
+    "Right so far, but not where columns depend on each other or are more than the points: the "
+    "normal equations have no unique solution there. Use the pseudo-inverse, or torch.linalg.lstsq "
+    'with driver="gelsd" (the default can go wrong there: PyTorch issue 187411).'
+)
 
 
-@checks
-def distance_to_class(distance: Callable) -> str:
+def _left(columns: Tensor, target: Tensor) -> Tensor:
+    """What is left of the target: orthogonal to the columns."""
+    return target - columns @ (torch.linalg.pinv(columns, rtol=1e-9) @ target)
+
+
+def _left_over(change: Callable) -> Callable:
+    """The answer `change(left, columns, target)`."""
+    return lambda columns, target: change(_left(columns, target), columns, target)
+
+
+def _by_normal_equations(columns: Tensor, target: Tensor) -> Tensor:
+    solved = torch.linalg.solve(columns.T @ columns, columns.T @ target)
+    return (target - columns @ solved).norm()
+
+
+def _one_by_one(columns: Tensor, target: Tensor) -> Tensor:
+    return (target - (columns * ((target @ columns) / columns.square().sum(0))).sum(1)).norm()
+
+
+@exercise(
+    right=_left_over(lambda left, c, t: left.norm()),
+    what="the distance",
+    says="The distance is right, also where columns depend on each other.",
+    wrong={
+        "This is the squared distance: take the root.": _left_over(
+            lambda left, c, t: left.square().sum()
+        ),
+        "This is a share of the target's norm; the distance itself is asked for.": _left_over(
+            lambda left, c, t: left.norm() / t.norm()
+        ),
+        "This is the mean squared error: the distance is the root of the sum of squares.": (
+            _left_over(lambda left, c, t: left.square().mean())
+        ),
+        "This is the root of the mean square: the distance has the sum, not the mean.": _left_over(
+            lambda left, c, t: left.square().mean().sqrt()
+        ),
+        "These are absolute differences added up: the Euclidean norm adds squares.": _left_over(
+            lambda left, c, t: left.abs().sum()
+        ),
+        "This is what is left of the target: take its norm.": _left_over(lambda left, c, t: left),
+        "This is the norm of the nearest function: the distance is the norm of what is left of the "
+        "target.": _left_over(lambda left, c, t: (t - left).norm()),
+        "You project onto each column by itself and add the projections: that is right only where "
+        "the columns are orthogonal. Fit them together.": _one_by_one,
+        NO_INVERSE: _by_normal_equations,
+    },
+)
+def distance_to_class(distance: Callable):
     """Is `distance(columns, target)` the distance from a target to the nearest function of a class?
 
     The class holds every linear combination of `columns` (points, functions); `target` is
-    (points,). The distance is the Euclidean norm of the difference. Columns may depend on each
-    other, and there may be more of them than points. Section 1.1.
+    (points,). The distance is the Euclidean norm of the difference. Columns may repeat or depend on
+    each other, and there may be more of them than points. Section 1.1.
     """
-    for points, functions in ((9, 3), (20, 6)):
-        columns, target = random(points, functions), random(points)
-        nearest = columns @ torch.linalg.pinv(columns) @ target
-        right = (target - nearest).norm()
-        separate = (columns * ((target @ columns) / columns.square().sum(0))).sum(1)
-        mistakes = {
-            "This is the squared distance: take the root.": right.square(),
-            "This is a share of the target's norm; the distance itself is asked for.": right
-            / target.norm(),
-            "This is the mean squared error: the distance is the root of the sum of squares.": (
-                right.square() / points
-            ),
-            "This is the root of the mean square: the distance has the sum, not the mean.": right
-            / points**0.5,
-            "This is the norm of the nearest function: the distance is the norm of what is left of "
-            "the target.": nearest.norm(),
-            "You project onto each column by itself and add the projections: that is right only "
-            "where the columns are orthogonal. Fit them together.": (target - separate).norm(),
-        }
-        expect(ask(call, distance, columns, target), right, "the distance", mistakes)
-    columns, target = random(12, 3), random(12)
-    twice = torch.cat([columns, columns @ random(3, 2)], 1)
-    right = (target - columns @ torch.linalg.pinv(columns) @ target).norm()
-    _expect_without_inverse(distance, twice, target, right, "columns depend on each other")
-    columns, target = random(5, 8), random(5)
-    _expect_without_inverse(distance, columns, target, 0.0, "there are more columns than points")
-    return "The distance is right, also where columns depend on each other."
+    yield random(9, 3), random(9)
+    yield random(20, 6), random(20)
+    columns = whole(-4, 5, 12, 3).double()  # whole, so that repetitions repeat to the last digit
+    for repeated in (columns, 2 * columns[:, :1], columns @ whole(-2, 3, 3, 2).double()):
+        yield Case((torch.cat([columns, repeated], 1), random(12)), NO_INVERSE)
+    yield Case((random(5, 8), random(5)), NO_INVERSE)
 
 
-def _expect_without_inverse(
-    distance: Callable, columns: Tensor, target: Tensor, right: Tensor | float, where: str
-) -> None:
-    message = (
-        f"Right so far, but not where {where}: the normal equations have no unique solution there. "
-        'Use the pseudo-inverse, or torch.linalg.lstsq with driver="gelsd" (the default can go '
-        "wrong there: PyTorch issue 187411)."
-    )
-    try:
-        got = ask(call, distance, columns, target)
-    except Mistake as mistake:
-        raise Mistake(f"{message} ({mistake})") from mistake
-    if not same(got, right):
-        raise Mistake(message)
+def _errors(columns: Tensor, target: Tensor) -> Tensor:
+    classes = range(columns.shape[1] + 1)
+    return torch.stack([_left(columns[:, :k], target).square().sum() for k in classes])
 
 
-@checks
-def gains(gain: Callable) -> str:
+def _gaining(change: Callable) -> Callable:
+    """The answer `change(gains, columns, target)`."""
+    return lambda columns, target: change(-_errors(columns, target).diff(), columns, target)
+
+
+def _over_the_others(columns: Tensor, target: Tensor) -> Tensor:
+    number = columns.shape[1]
+    rest = [[j for j in range(number) if j != k] for k in range(number)]
+    each = torch.stack([_left(columns[:, others], target).square().sum() for others in rest])
+    return each - _errors(columns, target)[-1]
+
+
+@exercise(
+    right=_gaining(lambda gains, c, t: gains),
+    what="the list of gains",
+    says="Each gain is right. All are squares, so no step of nested classes can raise the error.",
+    wrong={
+        "Your classes are not nested: each has one column only. Class k has all columns up to k, "
+        "so of a new column only the part counts that is orthogonal to those before.": (
+            lambda c, t: (t @ c).square() / c.square().sum(0)
+        ),
+        "You compare with a class that has all other columns, those behind as well: class k - 1 "
+        "has only those before.": _over_the_others,
+        "These are the errors that are left, not what each step takes off.": (
+            lambda c, t: _errors(c, t)[1:]
+        ),
+        "You add the steps up: each number is one step's.": _gaining(
+            lambda gains, c, t: gains.cumsum(0)
+        ),
+        "The sign is wrong: a gain is the error before less the error after.": _gaining(
+            lambda gains, c, t: -gains
+        ),
+        "These are roots: the squared errors are asked for.": _gaining(
+            lambda gains, c, t: gains.sqrt()
+        ),
+        "These are products with orthonormal columns: square them.": (
+            lambda c, t: torch.linalg.qr(c)[0].T @ t
+        ),
+        "These are differences of distances; the gain is a difference of squared errors.": (
+            lambda c, t: -_errors(c, t).sqrt().diff()
+        ),
+        "You take the mean over the points; the squared error is the sum.": _gaining(
+            lambda gains, c, t: gains / len(t)
+        ),
+        "These are shares of the target's square: don't divide.": _gaining(
+            lambda gains, c, t: gains / (t @ t)
+        ),
+        "The first gain is missing: class 0 has the error of zero, the target's own square.": (
+            _gaining(lambda gains, c, t: gains[1:])
+        ),
+        "The columns come in order: class k has the first k.": (
+            lambda c, t: -_errors(c.flip(1), t).diff()
+        ),
+    },
+)
+def gains(gain: Callable):
     """Is `gain(columns, target)` what each further function of nested classes takes off the error?
 
     Class k has the first k columns of `columns` (points, functions), which are independent; class 0
     has only zero. Number k of the result, (functions,), is the squared error of the best fit in
     class k - 1 less that in class k. Section 1.1.
     """
-    for points, functions in ((8, 3), (15, 7)):
-        columns, target = random(points, functions), random(points)
-        errors = torch.stack([_squared_error(columns[:, :k], target) for k in range(functions + 1)])
-        without = [
-            _squared_error(torch.cat([columns[:, :k], columns[:, k + 1 :]], 1), target)
-            for k in range(functions)
+    yield random(8, 3), random(8)
+    yield random(15, 7), random(15)
+
+
+_DIMENSIONS = {
+    "a": {
+        5: "each frequency has a sine and a cosine, and there is the constant",
+        6: "each frequency has a sine and a cosine",
+        10: "the constant counts as well",
+        200: "that is the number of points; five frequencies cannot reach all of them",
+    },
+    "b": {
+        10: "these are the functions. On eight points not all of them differ: write down sin(4x) "
+        "on the points, and compare frequencies 3 and 5",
+        8: "no more than eight are possible, but one is missing: look at sin(4x) on the points, "
+        "and count the constant only if it is there",
+        9: "no more than eight dimensions fit on eight points; look at sin(4x) as well",
+        6: "cos(4x) is not zero on the points: it changes its sign from one to the next",
+        5: "each frequency has a sine and a cosine, as far as they differ on the points",
+    },
+    "c": {
+        61: "these are the functions, and there are only 41 points",
+        60: "these are the waves, and there are only 41 points",
+        40: "the constant is not one of the waves, and 41 points have room for it",
+        20: "each frequency has a sine and a cosine",
+        31: "each frequency has a sine and a cosine, and 41 points have room for 20 of them",
+    },
+    "d": {
+        9: "sin(kx + 1) is not new: write it with the sine and the cosine of kx",
+        3: "each frequency has a sine and a cosine",
+        7: "the constant is not among them",
+        200: "that is the number of points",
+    },
+}
+
+
+@exercise(
+    kind=Value,
+    right=[11, 7, 41, 6],
+    what=[f"number ({letter})" for letter in "abcd"],
+    says="All four: a class is as large as its independent columns, and no larger than the data.",
+    wrong={
+        f"Number ({letter}): {message}.": [
+            value if letter == other else right
+            for other, right in zip("abcd", (11, 7, 41, 6), strict=True)
         ]
-        right = errors[:-1] - errors[1:]
-        mistakes = {
-            "Your classes are not nested: each has one column only. Class k has all columns up to "
-            "k, so of a new column only the part counts that is orthogonal to those before.": (
-                (target @ columns).square() / columns.square().sum(0)
-            ),
-            "You compare with a class that has all other columns, those behind as well: class k - 1"
-            " has only those before.": torch.stack(without) - errors[-1],
-            "These are the errors that are left, not what each step takes off.": errors[1:],
-            "You add the steps up: each number is one step's.": right.cumsum(0),
-            "The sign is wrong: a gain is the error before less the error after.": -right,
-            "These are roots: the squared errors are asked for.": right.sqrt(),
-            "These are differences of distances; the gain is a difference of squared errors.": (
-                errors[:-1].sqrt() - errors[1:].sqrt()
-            ),
-            "You take the mean over the points; the squared error is the sum.": right / points,
-            "These are shares of the target's square: don't divide.": right / errors[0],
-            "The first gain is missing: class 0 has the error of zero, the target's own square.": (
-                right[1:]
-            ),
-        }
-        expect(ask(call, gain, columns, target), right, "the list of gains", mistakes)
-    return "Each gain is right. All are squares, so no step of nested classes can raise the error."
-
-
-def _squared_error(columns: Tensor, target: Tensor) -> Tensor:
-    return (target - columns @ torch.linalg.pinv(columns) @ target).square().sum()
-
-
-@checks
-def dimensions(sizes: Sequence[int]) -> str:
+        for letter, messages in _DIMENSIONS.items()
+        for value, message in messages.items()
+    },
+)
+def dimensions(sizes: Sequence[int]):
     """Are the four numbers of exercise 1.3 right: how large is each class, on its points?"""
-    wrong = {
-        "a": {
-            5: "each frequency has a sine and a cosine, and there is the constant",
-            6: "each frequency has a sine and a cosine",
-            10: "the constant counts as well",
-            200: "that is the number of points; five frequencies cannot reach all of them",
-        },
-        "b": {
-            10: "these are the functions. On eight points not all of them differ: write down "
-            "sin(4x) on the points, and compare frequencies 3 and 5",
-            8: "no more than eight are possible, but one is missing: look at sin(4x) on the "
-            "points, and count the constant only if it is there",
-            9: "no more than eight dimensions fit on eight points; look at sin(4x) as well",
-            6: "cos(4x) is not zero on the points: it changes its sign from one to the next",
-        },
-        "c": {
-            61: "these are the functions, and there are only 41 points",
-            60: "these are the waves, and there are only 41 points",
-            40: "the constant is not one of the waves, and 41 points have room for it",
-            20: "each frequency has a sine and a cosine",
-        },
-        "d": {
-            9: "sin(kx + 1) is not new: write it with the sine and the cosine of kx",
-            3: "each frequency has a sine and a cosine",
-            200: "that is the number of points",
-        },
-    }
-    sizes = answered(sizes)
-    if not isinstance(sizes, (list, tuple)) or len(sizes) != 4:
-        raise Mistake("Four numbers in a list are asked for.")
-    for (letter, messages), got, right in zip(wrong.items(), sizes, (11, 7, 41, 6), strict=True):
-        expect(
-            answered(got),
-            right,
-            f"number ({letter})",
-            {f"Number ({letter}): {message}.": value for value, message in messages.items()},
-        )
-    return "All four: a class is as large as its independent columns, and no larger than the data."
+    yield ()
 
 
 def call_and_inputs(answer: Callable, *inputs) -> dict | None:
@@ -163,20 +213,13 @@ def insertion(insert: Callable, blocks: list, place: int) -> dict | None:
     """A question: the blocks that `insert(blocks, place)` gives, and the given ones after it."""
     given = [(w.clone(), v.clone()) for w, v in blocks]
     grown = insert(given, place)
-    if grown is None and len(given) == len(blocks):
+    if (grown is None or grown is ...) and len(given) == len(blocks):
         return None
-    return {"grown": None if grown is None else _plain(grown), "given": _plain(given)}
+    return {"grown": None if grown is None else _detached(grown), "given": _detached(given)}
 
 
-def _plain(blocks: list) -> list:
+def _detached(blocks: list) -> list:
     return [[m.detach() if isinstance(m, Tensor) else m for m in pair] for pair in blocks]
-
-
-def _stack(x: Tensor, blocks: list) -> Tensor:
-    """`x` is (N, d); each block has W (m, d) and V (d, m)."""
-    for w, v in blocks:
-        x = torch.relu(x + torch.relu(x @ w.T) @ v.T)
-    return x
 
 
 @checks
@@ -188,7 +231,7 @@ def inserted_block(insert: Callable) -> str:
     with W by He's initialization; the list that was given stays as it was. Goyal et al. (2017),
     section 5.1, do the same with the last batch normalization.
     """
-    for d, m, place in ((24, 60, 1), (40, 24, 0), (20, 50, 3)):
+    for d, m, place in ((80, 140, 1), (150, 90, 0), (90, 130, 3)):
         blocks = [(random(m, d) * 0.1, random(d, m) * 0.1) for _ in range(3)]
         told = ask(insertion, insert, blocks, place)
         _expect_insertion(told["grown"], told["given"], blocks, place)
@@ -198,11 +241,7 @@ def inserted_block(insert: Callable) -> str:
 
 
 def _expect_insertion(grown, given: list, blocks: list, place: int) -> None:
-    if len(given) != len(blocks) or not all(
-        same(got, old)
-        for ours, theirs in zip(given, blocks, strict=True)
-        for got, old in zip(ours, theirs, strict=True)
-    ):
+    if len(given) != len(blocks) or not all(map(_equal, given, blocks)):
         raise Mistake(
             "Your function changes the list that it is given, so the smaller network is gone: "
             "give back a new list."
@@ -212,20 +251,27 @@ def _expect_insertion(grown, given: list, blocks: list, place: int) -> None:
         raise Mistake(f"Of {len(blocks)} blocks it makes {number}: one more is asked for.")
     d, m = blocks[0][1].shape
     for pair in grown:
-        shapes = [tuple(matrix.shape) for matrix in pair if isinstance(matrix, Tensor)]
-        if shapes != [(m, d), (d, m)]:
+        found = [tuple(matrix.shape) for matrix in pair if isinstance(matrix, Tensor)]
+        if found != [(m, d), (d, m)]:
             raise Mistake(
                 f"A block should be two matrices, W of shape {(m, d)} and V of shape {(d, m)}, as "
-                f"the others are; one is {shapes}."
+                f"the others are; one is {found}."
             )
-    grown = [(w.detach().double(), v.detach().double()) for w, v in grown]
-    others = grown[:place] + grown[place + 1 :]
-    if not all(same(w, a) and same(v, b) for (w, v), (a, b) in zip(others, blocks, strict=True)):
-        kept = [any(same(w, a) and same(v, b) for w, v in grown) for a, b in blocks]
-        if all(kept):
+    if not all(map(_equal, grown[:place] + grown[place + 1 :], blocks)):
+        if all(any(_equal(new, old) for new in grown) for old in blocks):
             raise Mistake("The new block is in another place: it should have the index `place`.")
         raise Mistake("The blocks that were there have changed: they should stay as they are.")
-    w, v = grown[place]
+    w, v = (matrix.detach().double() for matrix in grown[place])
+    _expect_start(w, v)
+    _expect_he(w, [old for old, _ in blocks])
+
+
+def _equal(pair: Sequence, other: Sequence) -> bool:
+    return same(pair[0], other[0]) and same(pair[1], other[1])
+
+
+def _expect_start(w: Tensor, v: Tensor) -> None:
+    """The outputs stay, and something learns."""
     if not v.any() and not w.any():
         raise Mistake(
             "Both matrices are zero. The outputs stay, but nothing can learn: V's gradient has the "
@@ -240,165 +286,258 @@ def _expect_insertion(grown, given: list, blocks: list, place: int) -> None:
         raise Mistake(
             "The new block changes the outputs: V has to be zero. Small numbers are not enough."
         )
-    x = random(50, d).abs()
-    v.requires_grad_()
-    (_stack(x, grown) * random(50, d)).sum().backward()
-    if not v.grad.any():
+    if not (random(50, w.shape[1]).abs() @ w.T > 0).any():
         raise Mistake("The new V has no gradient: max(x Wᵀ, 0) is zero for every input.")
-    sd = w.square().mean().sqrt().item()
+
+
+# With normal numbers each of these bounds is passed at most once in ten million checks: a test
+# computes these chances.
+SPREAD_WITHIN = 0.05  # of the standard deviation
+NORMAL_WITHIN = 3.3  # Kolmogorov's distance × √n
+ALIKE_BELOW = 6.5  # correlation with another matrix × √n
+HIS_SD = "He's initialization has standard deviation √(2/d), where d is the number of inputs"
+
+
+def _expect_he(w: Tensor, others: list[Tensor]) -> None:
+    """Normal numbers of their own with the standard deviation √(2/d)."""
+    m, d = w.shape
+    sd, right = w.square().mean().sqrt().item(), (2 / d) ** 0.5
     spreads = {
         "√(2/m)": (2 / m) ** 0.5,
         "√(1/(3d)), as nn.Linear starts": (3 * d) ** -0.5,
         "√(1/d)": d**-0.5,
+        "√(2/(d + m)), Glorot's": (2 / (d + m)) ** 0.5,
         "2/d": 2 / d,
         "1": 1.0,
     }
-    for name, wrong in spreads.items():
-        if abs(sd / wrong - 1) < 0.12:
-            raise Mistake(f"The standard deviation of W is about {name}: {HIS_SD}.")
-    if abs(sd / (2 / d) ** 0.5 - 1) > 0.2:
+    if abs(sd / right - 1) > SPREAD_WITHIN:
+        for name, wrong in spreads.items():
+            if abs(sd / wrong - 1) < SPREAD_WITHIN:
+                raise Mistake(f"The standard deviation of W is about {name}: {HIS_SD}.")
         raise Mistake(f"W has another spread than asked for: {HIS_SD}.")
+    if any(correlation(w, other) > ALIKE_BELOW for other in others):
+        raise Mistake("W is made of another block's: draw it anew.")
+    if kolmogorov(w / right) > NORMAL_WITHIN or len(w.unique()) < 0.95 * w.numel():
+        raise Mistake(
+            "The numbers in W are not normal: draw each for itself, with `torch.randn` or "
+            "`nn.init.kaiming_normal_`."
+        )
 
 
-@checks
-def nearest_identity(distance: Callable) -> str:
+def kolmogorov(z: Tensor) -> float:
+    """How far the distribution of these numbers is from the normal one, × √n."""
+    z = z.flatten().sort().values
+    below = torch.special.ndtr(z)
+    steps = torch.arange(len(z) + 1, dtype=torch.double) / len(z)
+    return max((steps[1:] - below).max(), (below - steps[:-1]).max()).item() * len(z) ** 0.5
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Between the entries of two matrices, × √n."""
+    return ((one * other).sum() / one.norm() / other.norm()).abs().item() * one.numel() ** 0.5
+
+
+def _at(w: Tensor, v: Tensor, order: Sequence) -> Tensor:
+    p = torch.eye(len(w), dtype=w.dtype)[torch.as_tensor(order)]
+    return ((w - p).square().sum() + (v - p.T).square().sum()).sqrt()
+
+
+def _best(matrix: Tensor, maximize: bool = True) -> Tensor:
+    return torch.as_tensor(linear_sum_assignment(matrix.numpy(), maximize=maximize)[1])
+
+
+def _nearest(w: Tensor, v: Tensor) -> Tensor:
+    return _at(w, v, _best(w + v.T))
+
+
+def _each_its_own(w: Tensor, v: Tensor) -> Tensor:
+    rows = range(len(w))
+    chosen = sum(matrix[rows, _best(matrix)].sum() for matrix in (w, v))
+    return (w.square().sum() + v.square().sum() + 2 * len(w) - 2 * chosen).sqrt()
+
+
+def _not_transposed(w: Tensor, v: Tensor) -> Tensor:
+    p = torch.eye(len(w), dtype=w.dtype)[_best(w + v)]
+    return ((w - p).square().sum() + (v - p).square().sum()).sqrt()
+
+
+def _greedy(w: Tensor, v: Tensor) -> Tensor:
+    fit, order = (w + v.T).clone(), [0] * len(w)
+    for _ in order:
+        row, column = divmod(fit.argmax().item(), len(w))
+        order[row] = column
+        fit[row], fit[:, column] = -1e9, -1e9
+    return _at(w, v, order)
+
+
+@exercise(
+    right=_nearest,
+    what="the distance",
+    says="The distance is the smallest over all orders of the units.",
+    wrong={
+        "This is the distance to W = V = I alone. The units may stand in any order, as long as V "
+        "puts the signal back.": lambda w, v: _at(w, v, range(len(w))),
+        "This is the squared distance: take the root.": lambda w, v: _nearest(w, v).square(),
+        "W and V each have the nearest permutation of their own. They have to fit: V undoes what W "
+        "does.": _each_its_own,
+        "You compare both matrices with the same P. What undoes a permutation is its transpose, so "
+        "V is compared with Pᵀ.": _not_transposed,
+        "You take the best pair first, and then the best of what is left. An early choice can cost "
+        "more later: solve the assignment as a whole.": _greedy,
+        "Each row chooses its best column for itself, so that two units can have the same: an "
+        "assignment has each row and each column once.": (
+            lambda w, v: _at(w, v, (w + v.T).argmax(1))
+        ),
+        "This is the root of the mean over the weights: the distance has the sum.": (
+            lambda w, v: _nearest(w, v) / (2 * w.numel()) ** 0.5
+        ),
+        "This is the farthest permutation: the sum of the matching weights should be largest, not "
+        "smallest.": lambda w, v: _at(w, v, _best(w + v.T, maximize=False)),
+        "This is the distance of W alone: V's differences count as well.": (
+            lambda w, v: min(
+                (w - torch.eye(len(w)).double()[list(order)]).norm()
+                for order in permutations(range(len(w)))
+            )
+        ),
+    },
+)
+def nearest_identity(distance: Callable):
     """Is `distance(W, V)` how far a plain block is from the nearest one that is the identity?
 
     The block computes max(max(x Wᵀ, 0) Vᵀ, 0) for `x` (N, d) that is not negative; W and V are
     (d, d). The candidates are W = P and V = Pᵀ for every permutation matrix P. The distance is the
     root of the sum of the squares of all 2d² differences. Section 1.3.
     """
-    got, right, wrong = [], [], []
     for d in (2, 3, 5, 6, 6):
         w, v = random(d, d), random(d, d) / 10
         # the largest of these stands where choosing it first leaves the smallest
         w[:2, :2] = torch.tensor([[3.0, 2.5], [2.5, -3.0]])
         if d > 3:  # a cycle of three, which is not its own transpose
             w[[2, 3, 4], [3, 4, 2]] = 5.0
-        right.append(_distances_to_identity(w, v)[0])
-        wrong.append(_distances_to_identity(w, v)[1])
-        got.append(ask(call, distance, w, v))
-    expect(got, right, "the distance", _over_all(wrong))
-    return "The distance is the smallest over all orders of the units."
-
-
-def _distances_to_identity(w: Tensor, v: Tensor) -> tuple[float, dict[str, float]]:
-    """The right distance, and what typical mistakes give."""
-    d, fit = len(w), w + v.T
-    square = w.square().sum() + v.square().sum() + 2 * d
-    orders = torch.tensor(list(permutations(range(d))))
-    sums, of_w, of_v, untransposed = (
-        matrix[range(d), orders].sum(1) for matrix in (fit, w, v.T, w + v)
-    )
-    greedy, left = w.new_zeros(()), fit.clone()
-    for _ in range(d):
-        row, column = divmod(left.argmax().item(), d)
-        greedy, left[row], left[:, column] = greedy + fit[row, column], -1e9, -1e9
-    squares = {
-        "This is the distance to W = V = I alone. The units may stand in any order, as long as "
-        "V puts the signal back.": square - 2 * fit.trace(),
-        "This is the squared distance: take the root.": (square - 2 * sums.max()).square(),
-        "W and V each have the nearest permutation of their own. They have to fit: V undoes what "
-        "W does.": square - 2 * (of_w.max() + of_v.max()),
-        "You compare both matrices with the same P. What undoes a permutation is its transpose, "
-        "so V is compared with Pᵀ.": square - 2 * untransposed.max(),
-        "You take the best pair first, and then the best of what is left. An early choice can "
-        "cost more later: solve the assignment as a whole.": square - 2 * greedy,
-        "Each row chooses its best column for itself, so that two units can have the same: an "
-        "assignment has each row and each column once.": square - 2 * fit.max(1).values.sum(),
-        "This is the root of the mean over the weights: the distance has the sum.": (
-            (square - 2 * sums.max()) / (2 * d * d)
-        ),
-        "This is the farthest permutation: the sum of the matching weights should be largest, "
-        "not smallest.": square - 2 * sums.min(),
-    }
-    right = (square - 2 * sums.max()).sqrt().item()
-    return right, {message: value.sqrt().item() for message, value in squares.items()}
-
-
-def _over_all(wrong: list[dict]) -> dict[str, list]:
-    """One list for each mistake, of what it gives in every draw."""
-    return {message: [each[message] for each in wrong] for message in wrong[0]}
-
-
-@checks
-def invisible_directions(invisible: Callable) -> str:
-    """Is `invisible(W, b, x)` the dimension of the small changes of `x` that ReLU(Wx + b) ignores?
-
-    W is (n, d), b (n,), `x` (d,). No number that enters the ReLU is zero. Section 1.4.
-    """
-    d = 5
-    got, right, wrong = [], [], []
-    # how many rows, how many of them active, how many of these are multiples of the first
-    for rows, active, repeats in ((8, 3, 0), (10, 7, 0), (12, 6, 3), (4, 2, 0), (9, 0, 0)):
-        w, x = random(rows, d), random(d)
-        w[1 : 1 + repeats] = w[:1] * (random(repeats, 1).abs() + 0.5)
-        w *= -(w @ x).sign()[:, None]  # without the bias every unit would be off
-        on = torch.arange(rows) < active
-        b = torch.where(on, 0.5, -0.5) - w @ x
-        order = random(rows).argsort()
-        w, b, on = w[order], b[order], on[order]
-        rank = _rank(w[on])
-        right.append(d - rank)
-        wrong.append(
-            {
-                "The ReLU is not in it: only the active rows of W, those with Wx + b > 0, let a "
-                "change through.": d - _rank(w),
-                "The bias is forgotten: a row is active where Wx + b > 0, not where Wx > 0.": d
-                - _rank(w[w @ x > 0]),
-                "This is how many directions are seen, the rank of the active rows: the others "
-                "are asked for.": rank,
-                "This is the number of units that are off. Count directions of `x` instead.": rows
-                - active,
-                "Each active row is counted as one direction. Rows that are multiples of each "
-                "other see the same one: take the rank.": d - active,
-                "Each active row is counted as one direction, and at most d of them. Rows that are "
-                "multiples of each other see the same one: take the rank.": max(d - active, 0),
-                "You have active and inactive rows exchanged.": d - _rank(w[~on]),
-            }
-        )
-        got.append(ask(call, invisible, w, b, x))
-    expect(got, right, "the dimension", _over_all(wrong))
-    return "A ReLU layer sees as many directions as its active rows span."
+        yield w, v
 
 
 def _rank(matrix: Tensor) -> int:
     return torch.linalg.matrix_rank(matrix, rtol=1e-9).item() if len(matrix) else 0
 
 
-@checks
-def gradient_descent_limit(limit: Callable) -> str:
+def _invisible(change: Callable) -> Callable:
+    """The answer `change(which rows are active, W, x)`."""
+    return lambda w, b, x: change(w @ x + b > 0, w, x)
+
+
+@exercise(
+    right=_invisible(lambda on, w, x: len(x) - _rank(w[on])),
+    what="the dimension",
+    exact=True,
+    says="A ReLU layer sees as many directions as its active rows span.",
+    wrong={
+        "The ReLU is not in it: only the active rows of W, those with Wx + b > 0, let a change "
+        "through.": lambda w, b, x: len(x) - _rank(w),
+        "The bias is forgotten: a row is active where Wx + b > 0, not where Wx > 0.": (
+            lambda w, b, x: len(x) - _rank(w[w @ x > 0])
+        ),
+        "This is how many directions are seen, the rank of the active rows: the others are asked "
+        "for.": _invisible(lambda on, w, x: _rank(w[on])),
+        "This is the number of units that are off. Count directions of `x` instead.": _invisible(
+            lambda on, w, x: (~on).sum()
+        ),
+        "This is the number of units less the rank: directions of `x` are asked for, and there are "
+        "d of them.": _invisible(lambda on, w, x: len(w) - _rank(w[on])),
+        "Each active row is counted as one direction. Rows that are multiples of each other see "
+        "the same one: take the rank.": _invisible(lambda on, w, x: len(x) - on.sum()),
+        "Each active row is counted as one direction, and at most d of them. Rows that are "
+        "multiples of each other see the same one: take the rank.": _invisible(
+            lambda on, w, x: (len(x) - on.sum()).clamp(min=0)
+        ),
+        "You have active and inactive rows exchanged.": _invisible(
+            lambda on, w, x: len(x) - _rank(w[~on])
+        ),
+    },
+)
+def invisible_directions(invisible: Callable):
+    """Is `invisible(W, b, x)` the dimension of the small changes of `x` that ReLU(Wx + b) ignores?
+
+    W is (n, d), b (n,), `x` (d,). No number that enters the ReLU is zero. Section 1.4.
+    """
+    d = 5
+    # how many rows, how many of them active, how many of these are multiples of the first
+    for rows, active, repeats in ((8, 3, 0), (10, 7, 0), (12, 6, 3), (4, 2, 0), (9, 0, 0)):
+        w, x = random(rows, d), random(d)
+        w[1 : 1 + repeats] = w[:1] * (random(repeats, 1).abs() + 0.5)
+        w *= -(w @ x).sign()[:, None]  # without the bias every unit would be off
+        b = torch.where(torch.arange(rows) < active, 0.5, -0.5) - w @ x
+        order = random(rows).argsort()
+        yield w[order], b[order], x
+
+
+AS_A_FORMULA = "You run the descent, step by step: find where it ends, as a formula."
+
+
+class _Formula(Exercise):
+    def parts(self, answer, *inputs) -> dict:
+        told = ask(watched, answer, 2_000, *inputs)
+        if "result" not in told:
+            raise Mistake(AS_A_FORMULA)
+        return self.named(told["result"])
+
+
+def _ends(change: Callable) -> Callable:
+    """The answer `change(start, pseudo-inverse, y, A)`."""
+    return lambda a, y, start: change(start, torch.linalg.pinv(a, rtol=1e-9), y, a)
+
+
+def _descend(a: Tensor, y: Tensor, start: Tensor) -> Tensor:
+    rate = 1 / torch.linalg.matrix_norm(a, 2) ** 2
+    for _ in range(20_000):
+        start = start - rate * a.T @ (a @ start - y)
+    return start
+
+
+@exercise(
+    kind=_Formula,
+    right=_ends(lambda start, inverse, y, a: start + inverse @ (y - a @ start)),
+    what="the end",
+    says="Among all functions that fit equally well, descent ends at the one nearest to the start.",
+    wrong={
+        AS_A_FORMULA: _descend,
+        "Your answer has the smallest coefficients, wherever it started. The steps stay in the "
+        "span of A's rows, so what the start has beyond that span remains.": _ends(
+            lambda start, inverse, y, a: inverse @ y
+        ),
+        "You add the whole start. Where the data decide, the start is forgotten: only its part "
+        "orthogonal to A's rows remains.": _ends(lambda start, inverse, y, a: start + inverse @ y),
+        "You keep the part of the start that the data decide, and drop the part that they do not "
+        "see: it is the other way round.": _ends(
+            lambda start, inverse, y, a: inverse @ (y + a @ start)
+        ),
+        "You subtract what should be added: the correction is the pseudo-inverse of A times what "
+        "the start leaves over, y − A·start.": _ends(
+            lambda start, inverse, y, a: start - inverse @ (y - a @ start)
+        ),
+        "Your answer does not move from the start.": _ends(lambda start, inverse, y, a: start),
+        "This is one step of the descent: it takes as many as it needs.": _ends(
+            lambda start, inverse, y, a: start + a.T @ (y - a @ start)
+        ),
+        "This is the end of a descent with a penalty on the coefficients (ridge); here there is "
+        "none.": lambda a, y, start: torch.linalg.solve(
+            a.T @ a + torch.eye(len(start)).double(), a.T @ y
+        ),
+        "This is the correction alone: add the start.": _ends(
+            lambda start, inverse, y, a: inverse @ (y - a @ start)
+        ),
+        "These are the values of the fit: its coefficients are asked for.": _ends(
+            lambda start, inverse, y, a: a @ (start + inverse @ (y - a @ start))
+        ),
+    },
+)
+def gradient_descent_limit(limit: Callable):
     """Is `limit(A, y, start)` where gradient descent on the squared error `|Ac − y|²` ends?
 
     A is (points, functions), y (points,), `start` and the result (functions,). The steps are small
     enough to converge, and there are as many as it takes. The rows or columns of A may depend on
     each other. Section 1.5.
     """
-    for points, functions, rank in ((4, 12, 4), (12, 4, 4), (6, 10, 3)):
-        a, y, start = random(points, rank), random(points), random(functions)
-        a = (
-            a @ random(rank, functions)
-            if rank < min(points, functions)
-            else random(points, functions)
-        )
-        inverse = torch.linalg.pinv(a, rtol=1e-9)
-        smallest, seen = inverse @ y, inverse @ a @ start
-        ridge = torch.linalg.solve(a.T @ a + torch.eye(functions).double(), a.T @ y)
-        mistakes = {
-            "Your answer has the smallest coefficients, wherever it started. The steps stay in the "
-            "span of A's rows, so what the start has beyond that span remains.": smallest,
-            "You add the whole start. Where the data decide, the start is forgotten: only its part "
-            "orthogonal to A's rows remains.": smallest + start,
-            "You keep the part of the start that the data decide, and drop the part that they do "
-            "not see: it is the other way round.": smallest + seen,
-            "You subtract what should be added: the correction is the pseudo-inverse of A times "
-            "what the start leaves over, y − A·start.": start - inverse @ (y - a @ start),
-            "Your answer does not move from the start.": start,
-            "This is the end of a descent with a penalty on the coefficients (ridge); here there "
-            "is none.": ridge,
-            "This is the correction alone: add the start.": smallest - seen,
-        }
-        expect(ask(call, limit, a, y, start), smallest + start - seen, "the end", mistakes)
-    return (
-        "Among all functions that fit equally well, descent ends at the one nearest to the start."
-    )
+    yield random(4, 12), random(4), random(12)
+    yield random(12, 4), random(12), random(4)
+    yield random(6, 3) @ random(3, 10), random(6), random(10)

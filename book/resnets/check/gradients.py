@@ -7,84 +7,25 @@ He et al. (2016b) is "Identity Mappings in Deep Residual Networks", ECCV 2016; V
 
 import math
 import random as numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from resnets.check.asking import (
-    NOT_WRITTEN,
-    Mistake,
-    ask,
-    call,
-    checks,
-    expect,
-    random,
-    same,
-)
+from resnets.check.asking import Mistake, ask, random, watched
+from resnets.check.exercise import BY_AUTOGRAD, LINES, Exercise, exercise
 
-OPERATIONS = 30_000  # more than any answer needs that goes through the blocks one by one
 AUTOMATIC = (
     "The gradient came from automatic differentiation: here it is to be written by hand, from the "
     "matrices."
 )
-
-
-class TooManyOperations(RuntimeError):
-    """An answer was stopped, since it would not come to its end."""
-
-
-class _Watch(TorchDispatchMode):
-    """Within this context, counts tensor operations and notes those of automatic differentiation.
-
-    Raises:
-        TooManyOperations: at operation `limit` + 1.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit, self.count, self.automatic = limit, 0, False
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        self.automatic |= "backward" in str(func)
-        if self.count > self.limit:
-            raise TooManyOperations(f"more than {self.limit} tensor operations")
-        return func(*args, **(kwargs or {}))
-
-
-def watched(answer: Callable, limit: int, *inputs) -> dict | None:
-    """A question: what does the function give, and how?
-
-    "result"; "operations", the number of its tensor operations; "automatic", whether gradients of
-    ReLU or sigmoid by automatic differentiation were among them. Behind `limit` operations the
-    function is stopped, and there is no "result".
-    """
-    with _Watch(limit) as watch:
-        try:
-            result = answer(*inputs)
-        except TooManyOperations:
-            return {"operations": watch.count, "automatic": watch.automatic}
-    if result is None:
-        return None
-    return {"result": result, "operations": watch.count, "automatic": watch.automatic}
-
-
-def call_with_polynomial(
-    answer: Callable, coefficients: Tensor, x: Tensor, direction: Tensor, step: float
-):
-    """A question: `answer(f, x, direction, step)`, where `f` gives a float at a vector.
-
-    `f` is a polynomial in each entry: row k of `coefficients` belongs to the power k.
-    """
-
-    def f(z: Tensor) -> float:
-        return _polynomial(coefficients, z)
-
-    return answer(f, x, direction, step)
+STOPPED = (
+    f"Your code was stopped after {LINES:,} lines: go through the blocks one by one, not through "
+    "the paths."
+)
 
 
 def by_hand(answer: Callable, *inputs):
@@ -93,25 +34,68 @@ def by_hand(answer: Callable, *inputs):
     Raises:
         Mistake: with it, or the answer is not written.
     """
-    told = ask(watched, answer, OPERATIONS, *inputs)
-    if told["automatic"]:
+    told = ask(watched, answer, LINES, *inputs)
+    if any(name.startswith(BY_AUTOGRAD) for name in told["called"]):
         raise Mistake(AUTOMATIC)
     if "result" not in told:
-        raise Mistake(
-            f"Your code needs more than {OPERATIONS} tensor operations and was stopped: go through "
-            "the blocks one by one, not through the paths."
-        )
+        raise Mistake(STOPPED)
     return told["result"]
 
 
-def gated_shortcut_factors(gates: Tensor) -> Tensor:
+class _ByHand(Exercise):
+    def parts(self, answer, *inputs) -> dict:
+        return self.named(by_hand(answer, *inputs))
+
+
+def _factors(gates: Tensor, own: bool = False) -> Tensor:
     """What stands in front of x_0 and of each F in (5.5), for gates (n, C): (n + 1, C)."""
-    one = torch.ones_like(gates[:1])
-    return torch.cat([one, gates.flip(0).cumprod(0)]).flip(0)
+    rows = torch.cat([torch.ones_like(gates[:1]), gates.flip(0).cumprod(0)]).flip(0)
+    return torch.cat([rows[:1], rows[:-1]]) if own else rows
 
 
-@checks
-def shortcut_factors(answer: Callable) -> str:
+def _gates_before(gates: Tensor) -> Tensor:
+    before = torch.cat([torch.ones_like(gates[:1]), gates.cumprod(0)])
+    return torch.cat([before[-1:], before[:-1]])
+
+
+@exercise(
+    right=_factors,
+    what="the table of factors",
+    says="These are the factors of (5.5), with a gate for each block and channel.",
+    wrong={
+        "F(x_i) passes the gates of the blocks behind it only, not the gate of its own block: that "
+        "one stands on the shortcut beside it.": partial(_factors, own=True),
+        "You multiply the gates before the block: F(x_i) passes those behind it.": _gates_before,
+        "You multiply the gates before the block, up to its own: F(x_i) passes those behind "
+        "it.": lambda gates: torch.cat([torch.ones_like(gates[:1]), gates.cumprod(0)]),
+        "The rows stand in reverse order: row 0 belongs to x_0.": (
+            lambda gates: _factors(gates).flip(0)
+        ),
+        "You take powers of one gate: every block has a gate of its own.": (
+            lambda gates: torch.stack(
+                [gates[0] ** len(gates), *(gates[0] ** k for k in reversed(range(len(gates))))]
+            )
+        ),
+        "You take powers of each block's gate: multiply the gates of the blocks behind.": (
+            lambda gates: torch.stack(
+                [
+                    gates[0] ** len(gates),
+                    *(g ** (len(gates) - 1 - i) for i, g in enumerate(gates)),
+                ]
+            )
+        ),
+        "The gates are added: behind each other they multiply.": (
+            lambda gates: torch.cat([gates.flip(0).cumsum(0).flip(0), 0 * gates[:1]])
+        ),
+        "The layers' outputs pass no gate in your answer: those of the blocks behind them are on "
+        "their way.": lambda gates: torch.cat([gates.prod(0, True), torch.ones_like(gates)]),
+        "The row of x_0 is missing: it passes all gates.": lambda gates: _factors(gates)[1:],
+        "Channels do not mix: multiply over the blocks, for each channel.": (
+            lambda gates: _factors(gates.mean(1, keepdim=True).expand_as(gates))
+        ),
+    },
+)
+def shortcut_factors(answer: Callable):
     """Does `answer(gates)` give the factors in x_n = a_0 · x_0 + Σ_i a_(i+1) · F(x_i)?
 
     The blocks compute x_(i+1) = gates[i] · x_i + F(x_i), with a gate for each channel: `gates` is
@@ -119,39 +103,7 @@ def shortcut_factors(answer: Callable) -> str:
     With all gates λ it is equation (5.5): He et al. (2016b), section 3.
     """
     for n, channels in ((3, 2), (5, 3), (2, 1), (1, 4)):
-        gates = random(n, channels)
-        right = gated_shortcut_factors(gates)
-        mistakes = _factor_mistakes(gates) if n > 1 else {}
-        _expect(_stacked(ask(call, answer, gates)), right, "the table of factors", mistakes)
-    return "These are the factors of (5.5), with a gate for each block and channel."
-
-
-def _factor_mistakes(gates: Tensor) -> dict[str, list[Tensor]]:
-    n, one = len(gates), torch.ones_like(gates[:1])
-    left = torch.arange(n - 1, -1, -1, dtype=gates.dtype).unsqueeze(1)  # blocks behind block i
-    before = torch.cat([one, gates.cumprod(0)])  # row i: of the gates before block i
-    behind = gates.flip(0).cumprod(0).flip(0)  # row i: of block i's gate and those behind it
-    return {
-        "F(x_i) passes the gates of the blocks behind it only, not the gate of its own block: that "
-        "one stands on the shortcut beside it.": [torch.cat([behind[:1], behind])],
-        "You multiply the gates before the block: F(x_i) passes those behind it.": [
-            torch.cat([before[-1:], before[:-1]]),
-            before,
-        ],
-        "The rows stand in reverse order: row 0 belongs to x_0.": [
-            gated_shortcut_factors(gates).flip(0)
-        ],
-        "You take powers of one gate: every block has a gate of its own.": [
-            torch.cat([gates[:1] ** n, gates[:1] ** left]),
-            torch.cat([gates[:1] ** n, gates**left]),
-        ],
-        "The gates are added: behind each other they multiply.": [
-            torch.cat([gates.flip(0).cumsum(0).flip(0), 0 * one]),
-            torch.cat([gates.flip(0).cumsum(0).flip(0), one]),
-        ],
-        "The layers' outputs pass no gate in your answer: those of the blocks behind them are on "
-        "their way.": [torch.cat([before[-1:], torch.ones_like(gates)])],
-    }
+        yield (random(n, channels),)
 
 
 def relu_stack(weights: Sequence, x: Tensor) -> list[Tensor]:
@@ -162,8 +114,84 @@ def relu_stack(weights: Sequence, x: Tensor) -> list[Tensor]:
     return xs
 
 
-@checks
-def gradient_by_hand(answer: Callable) -> str:
+def _gradient(
+    weights: Sequence, x: Tensor, upstream: Tensor,
+    factor: Callable = lambda one, j: one + j,
+    order: Callable = reversed,
+    mask: Callable = lambda w, i, xs: w @ xs[i] > 0,
+) -> Tensor:  # fmt: skip
+    """By the Jacobian matrices; each argument changes one place."""
+    xs, one, row = relu_stack(weights, x), torch.eye(len(x), dtype=x.dtype), upstream
+    jacobians = [v @ (mask(w, i, xs).unsqueeze(1) * w) for i, (w, v) in enumerate(weights)]
+    for jacobian in order(jacobians):
+        row = row @ factor(one, jacobian)
+    return row
+
+
+def _added_jacobians(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
+    xs = relu_stack(weights, x)
+    each = [v @ ((w @ at > 0).unsqueeze(1) * w) for (w, v), at in zip(weights, xs, strict=False)]
+    return upstream + upstream @ sum(each)
+
+
+def _by_autograd(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(relu_stack(weights, leaf)[-1], leaf, upstream)[0]
+
+
+@exercise(
+    kind=_ByHand,
+    right=_gradient,
+    what="the gradient",
+    says="Your gradient is that of automatic differentiation, at every depth and width.",
+    wrong={
+        AUTOMATIC: _by_autograd,
+        "The factors stand in reverse order: the upstream gradient meets the last block first.": (
+            partial(_gradient, order=iter)
+        ),
+        "Your matrices are transposed: with gradients as rows, `upstream @ (I + J)`.": partial(
+            _gradient, factor=lambda one, j: one + j.T
+        ),
+        "Your matrices are transposed, and in reverse order: gradients are rows, and meet the last "
+        "block first.": partial(_gradient, factor=lambda one, j: one + j.T, order=iter),
+        "The shortcut's share is missing: each factor is I + J, not J.": partial(
+            _gradient, factor=lambda one, j: j
+        ),
+        "The layers' share is missing: each factor is I + J.": (
+            lambda weights, x, upstream: upstream
+        ),
+        "Your 1 is a matrix of ones: it is the identity matrix, so the gradient itself is added.": (
+            partial(_gradient, factor=lambda one, j: 1 + j)
+        ),
+        "You subtract the Jacobian matrices: each factor is I + J.": partial(
+            _gradient, factor=lambda one, j: one - j
+        ),
+        "You add the Jacobian matrices of the blocks: that leaves out the paths through more than "
+        "one block. The factors I + J multiply.": _added_jacobians,
+        "The ReLU's derivative is missing: where W x is negative, nothing passes.": partial(
+            _gradient, mask=lambda w, i, xs: torch.ones(len(w), dtype=w.dtype)
+        ),
+        "The ReLU's derivative is 1 where W x is positive, not W x itself.": partial(
+            _gradient, mask=lambda w, i, xs: F.relu(w @ xs[i])
+        ),
+        "The ReLU's derivative is 1 where W x is positive, and you have it where W x is "
+        "negative.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i] < 0),
+        "All your Jacobian matrices are taken at the first input: block i's belongs at x_i.": (
+            partial(_gradient, mask=lambda w, i, xs: w @ xs[0] > 0)
+        ),
+        "Your Jacobian matrices are taken at the outputs of the blocks: block i's belongs at its "
+        "input x_i.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i + 1] > 0),
+        "The ReLU's mask is that of x: the ReLU sees W x.": partial(
+            _gradient, mask=lambda w, i, xs: xs[i] > 0
+        ),
+        "The gradient is that of the last block's input: go on to x_0.": (
+            lambda weights, x, upstream: _gradient(
+                weights[-1:], relu_stack(weights, x)[-2], upstream
+            )
+        ),
+    },
+)
+def gradient_by_hand(answer: Callable):
     """Does `answer(weights, x, upstream)` give the gradient at the input of a stack of blocks?
 
     Block i is x + V relu(W x) with (W, V) = weights[i], of shapes (m, d) and (d, m); `x` (d,) is
@@ -172,129 +200,162 @@ def gradient_by_hand(answer: Callable) -> str:
     """
     for n, d, m in ((4, 12, 12), (3, 8, 16), (2, 12, 9), (1, 10, 10)):
         weights = [[random(m, d) / math.sqrt(d), random(d, m) / math.sqrt(m)] for _ in range(n)]
-        x, upstream = random(d), random(d)
-        leaf = x.clone().requires_grad_()
-        (right,) = torch.autograd.grad(relu_stack(weights, leaf)[-1], leaf, upstream)
-        mistakes = _gradient_mistakes(weights, x, upstream)
-        what = f"the gradient through {n} blocks" if n != 1 else "the gradient through one block"
-        expect(by_hand(answer, weights, x, upstream), right, what, mistakes)
-    return "Your gradient is that of automatic differentiation, at every depth and width."
+        yield weights, random(d), random(d)
 
 
-def _gradient_mistakes(weights: Sequence, x: Tensor, upstream: Tensor) -> dict[str, Tensor]:
-    xs, one = relu_stack(weights, x), torch.eye(len(x), dtype=x.dtype)
+def _polynomial(coefficients: Tensor, z: Tensor) -> float:
+    return sum((row * z**k).sum().item() for k, row in enumerate(coefficients))
 
-    def jacobians(mask: Callable[[int, Tensor], Tensor]) -> list[Tensor]:
-        return [v @ (mask(i, w).unsqueeze(1) * w) for i, (w, v) in enumerate(weights)]
 
-    def product(matrices: Sequence[Tensor], order: Callable = reversed) -> Tensor:
-        row = upstream
-        for matrix in order(matrices):
-            row = row @ matrix
-        return row
+def call_with_polynomial(
+    answer: Callable, coefficients: Tensor, x: Tensor, direction: Tensor, step: float
+):
+    """A question: `answer(f, x, direction, step)`, where `f` gives a float at a vector.
 
-    right = jacobians(lambda i, w: (w @ xs[i] > 0).double())
-    unmasked = jacobians(lambda i, w: torch.ones(len(w), dtype=w.dtype))
-    all_at_input = jacobians(lambda i, w: (w @ x > 0).double())
-    moved_on = jacobians(lambda i, w: (w @ xs[i + 1] > 0).double())
-    mistakes = {
-        "The factors stand in reverse order: the upstream gradient meets the last block first.": (
-            product([one + j for j in right], iter)
+    `f` is a polynomial in each entry: row k of `coefficients` belongs to the power k.
+    """
+    places = []
+
+    def f(z: Tensor) -> float:
+        places.append(tuple(torch.as_tensor(z).tolist()))
+        return _polynomial(coefficients, torch.as_tensor(z))
+
+    found = answer(f, x, direction, step)
+    if len(set(places)) > 4:
+        raise Mistake(f"You take f at {len(set(places))} places: four are enough.")
+    return found
+
+
+def _central(f: Callable, x: Tensor, v: Tensor, h: float) -> float:
+    return (f(x + h * v) - f(x - h * v)) / (2 * h)
+
+
+def _combined(long: float, short: float, double: bool = False) -> Callable:
+    """So much of the central differences with the step and half of it, or twice it and itself."""
+
+    def answer(f: Callable, x: Tensor, v: Tensor, h: float) -> float:
+        h = 2 * h if double else h
+        return long * _central(f, x, v, h) + short * _central(f, x, v, h / 2)
+
+    return answer
+
+
+def _five_places(f: Callable, x: Tensor, v: Tensor, h: float) -> float:
+    return _combined(-1 / 3, 4 / 3)(f, x, v, h) + 0 * f(x)
+
+
+_FOURTH = _combined(-1 / 3, 4 / 3)
+_LINEAR = (
+    "The weights 2 and −1 cancel an error in the step; that of a central difference is in step²: "
+    "where the step doubles it is four times as large"
+)
+_SIGN = (
+    "The errors of both differences have the same sign: one has to be subtracted, with the weights "
+    "4/3 and −1/3"
+)
+
+
+@exercise(
+    right=_FOURTH,
+    question=call_with_polynomial,
+    what="the derivative",
+    says="Exact for polynomials up to degree 4, so of fourth order.",
+    wrong={
+        "This is a one-sided difference, of first order: take values on both sides.": (
+            lambda f, x, v, h: (f(x + h * v) - f(x)) / h
         ),
-        "Your matrices are transposed: with gradients as rows, `upstream @ (I + J)`.": product(
-            [one + j.T for j in right]
+        "This is a one-sided difference, backward, of first order: take values on both sides.": (
+            lambda f, x, v, h: (f(x) - f(x - h * v)) / h
         ),
-        "Your matrices are transposed, and in reverse order: gradients are rows, and meet the last "
-        "block first.": product([one + j.T for j in right], iter),
-        "The shortcut's share is missing: each factor is I + J, not J.": product(right),
-        "Your 1 is a matrix of ones: it is the identity matrix, so the gradient itself is added.": (
-            product([1 + j for j in right])
+        "This is the central difference, of second order: combine two of them so that their errors "
+        "in step² cancel.": _central,
+        "This is the central difference with half the step, of second order: combine two of them "
+        "so that their errors in step² cancel.": _combined(0, 1),
+        "This is the central difference with twice the step, of second order: combine two of them "
+        "so that their errors in step² cancel.": _combined(1, 0, double=True),
+        "Your difference is not divided by the distance of the two points, which is twice the "
+        "step.": lambda *args: 2 * _FOURTH(*args),
+        "Your central difference is not divided by the distance of its points, twice the step.": (
+            lambda *args: 2 * _central(*args)
         ),
-        "You add the Jacobian matrices of the blocks: that leaves out the paths through more than "
-        "one block. The factors I + J multiply.": upstream + sum(upstream @ j for j in right),
-        "The ReLU's derivative is missing: where W x is negative, nothing passes.": product(
-            [one + j for j in unmasked]
+        "Your difference is not divided by the step.": lambda *args: args[3] * _FOURTH(*args),
+        "Your central difference is not divided: it is by the distance of its points.": (
+            lambda *args: 2 * args[3] * _central(*args)
         ),
-        "All your Jacobian matrices are taken at the first input: block i's belongs at x_i.": (
-            product([one + j for j in all_at_input])
+        "You changed the length of the direction: take it as it is.": (
+            lambda f, x, v, h: _FOURTH(f, x, v / v.norm(), h)
         ),
-        "Your Jacobian matrices are taken at the outputs of the blocks: block i's belongs at its "
-        "input x_i.": product([one + j for j in moved_on]),
-        "The gradient is that of the last block's input: go on to x_0.": (
-            upstream @ (one + right[-1])
+        f"{_LINEAR}.": _combined(-1, 2),
+        f"{_LINEAR}, as from the step to twice it.": _combined(-1, 2, double=True),
+        "The weights are exchanged: the shorter step has the weight 4/3.": _combined(4 / 3, -1 / 3),
+        "The weights are exchanged: of step and twice it, the step has the weight 4/3.": _combined(
+            4 / 3, -1 / 3, double=True
         ),
-    }
-    if all(w.shape[0] == len(x) for w, _ in weights):
-        by_x = jacobians(lambda i, w: (xs[i] > 0).double())
-        mistakes["The ReLU's mask is that of x: the ReLU sees W x."] = product(
-            [one + j for j in by_x]
-        )
-    return mistakes
-
-
-@checks
-def derivative_of_fourth_order(answer: Callable) -> str:
+        f"{_SIGN}.": _combined(1 / 5, 4 / 5),
+        f"{_SIGN}, of step and twice it.": _combined(1 / 5, 4 / 5, double=True),
+        f"{_SIGN}: a mean does not cancel them.": _combined(1 / 2, 1 / 2),
+        "The weights add up to 3, not to 1: divide.": _combined(-1, 4),
+        "The sign is wrong: the value ahead comes first.": lambda *args: -_FOURTH(*args),
+        "You take f at 5 places: four are enough.": _five_places,
+    },
+)
+def derivative_of_fourth_order(answer: Callable):
     """Does `answer(f, x, direction, step)` give f's derivative along `direction`, to fourth order?
 
     `f` takes a vector (d,) and gives a float; the derivative is that of f(x + t · direction) by t
-    at 0, from a few values of f. Fourth order: an error proportional to step⁴, so none for
+    at 0, from four values of f. Fourth order: an error proportional to step⁴, so none for
     polynomials up to degree 4, which is what is tried.
     """
     for degree, d in ((1, 3), (2, 3), (3, 4), (4, 2), (4, 5)):
-        coefficients, step = random(degree + 1, d), 0.4 + 0.2 * numbers.random()
-        x, direction = random(d), random(d)
-
-        def f(t, c=coefficients, x=x, v=direction):
-            return _polynomial(c, x + t * v)
-
-        def central(h, f=f):
-            return (f(h) - f(-h)) / (2 * h)
-
-        powers = torch.arange(1, degree + 1, dtype=torch.float64).unsqueeze(1)
-        slope = (powers * coefficients[1:] * x ** (powers - 1)).sum(0)
-        right = (slope * direction).sum().item()
-        half, whole, double = central(step / 2), central(step), central(2 * step)
-        _expect(
-            ask(call_with_polynomial, answer, coefficients, x, direction, step),
-            right,
-            f"the derivative of a polynomial of degree {degree}",
-            {
-                "This is a one-sided difference, of first order: take values on both sides.": [
-                    (f(step) - f(0)) / step,
-                    (f(0) - f(-step)) / step,
-                ],
-                "This is the central difference, of second order: combine two of them so that "
-                "their errors in step² cancel.": [half, whole, double],
-                "Your difference is not divided by the distance of the two points, which is twice "
-                "the step.": [2 * right, 2 * whole],
-                "Your difference is not divided by the step.": [right * step, whole * 2 * step],
-                "You changed the length of the direction: take it as it is.": [
-                    right / direction.norm().item()
-                ],
-                "The weights 2 and −1 cancel an error in the step; that of a central difference is "
-                "in step²: where the step doubles it is four times as large.": [
-                    2 * half - whole,
-                    2 * whole - double,
-                ],
-                "The weights are exchanged: the shorter step has the weight 4/3.": [
-                    (4 * whole - half) / 3,
-                    (4 * double - whole) / 3,
-                ],
-                "The errors of both differences have the same sign: one has to be subtracted, with "
-                "the weights 4/3 and −1/3.": [
-                    (half + whole) / 2,
-                    (whole + double) / 2,
-                    (4 * half + whole) / 5,
-                    (4 * whole + double) / 5,
-                ],
-                "The weights add up to 3, not to 1: divide.": [3 * right],
-            },
-        )
-    return "Exact for polynomials up to degree 4, so of fourth order."
+        yield random(degree + 1, d), random(d), random(d), 0.4 + 0.2 * numbers.random()
 
 
-@checks
-def explosion_rate(answer: Callable) -> str:
+def _rate(s: float, square=None, passes=None, mean=None) -> float:
+    """`passes` over the variance; each argument changes one of its places."""
+    square = (1 + s**2) / 2 if square is None else square
+    mean = (1 - s) / math.sqrt(2 * math.pi) if mean is None else mean
+    return (square if passes is None else passes) / (square - mean**2)
+
+
+@exercise(
+    right=_rate,
+    what="the rate",
+    says="At slope 0 this is π/(π − 1), and at slope 1 nothing explodes.",
+    wrong={
+        "You divide by the mean square of what the layer before sends: batch normalization divides "
+        "by the variance, so subtract the square of the mean.": lambda s: 1.0,
+        "This is the rate of the norm: the mean square grows with its square.": (
+            lambda s: _rate(s) ** 0.5
+        ),
+        "This is the inverse: on the way back, the variance divides.": lambda s: 1 / _rate(s),
+        "Only the ReLU's part: divide by the variance, as batch normalization does.": (
+            lambda s: (1 + s**2) / 2
+        ),
+        "Only batch normalization's part: the gradient also passes the leaky ReLU.": (
+            lambda s: _rate(s, passes=1)
+        ),
+        "The slope is missing where the gradient passes: below zero, slope² of its mean square "
+        "gets through.": lambda s: _rate(s, passes=0.5),
+        "The slope is missing in the variance: this one is that of a plain ReLU.": (
+            lambda s: (1 + s**2) / 2 / (0.5 - 1 / (2 * math.pi))
+        ),
+        "The mean of a leaky ReLU's output has 1 − slope, not 1 + slope: below zero the outputs "
+        "are negative.": lambda s: _rate(s, mean=(1 + s) / math.sqrt(2 * math.pi)),
+        "The mean of a leaky ReLU's output is (1 − slope)/√(2π): the slope is missing in it.": (
+            lambda s: _rate(s, mean=1 / math.sqrt(2 * math.pi))
+        ),
+        "The mean of half a normal number is 1/√(2π), without the half: not √(2/π).": (
+            lambda s: _rate(s, mean=(1 - s) * math.sqrt(2 / math.pi))
+        ),
+        "The gradient's mean square passes with slope², not with slope.": (
+            lambda s: _rate(s, passes=(1 + s) / 2)
+        ),
+        "The rate does not depend on the slope in your answer: that is a plain ReLU's.": (
+            lambda s: math.pi / (math.pi - 1)
+        ),
+    },
+)
+def explosion_rate(answer: Callable):
     """Does `answer(slope)` give the gradient's growth a layer with leaky ReLU and normalization?
 
     The factor in mean square on the way back through a wide, fully connected layer with a large
@@ -302,50 +363,56 @@ def explosion_rate(answer: Callable) -> str:
     π/(π − 1): Yang et al. (2019).
     """
     for slope in (0.0, *(0.05 + 0.85 * numbers.random() for _ in range(4))):
-        square, mean = (1 + slope**2) / 2, (1 - slope) / math.sqrt(2 * math.pi)
-        right = square / (square - mean**2)
-        expect(
-            ask(call, answer, slope),
-            right,
-            f"the rate for slope {slope:.2f}" if slope else "the rate for slope 0",
-            {
-                "You divide by the mean square of what the layer before sends: batch normalization "
-                "divides by the variance, so subtract the square of the mean.": 1.0,
-                "This is the rate of the norm: the mean square grows with its square.": right**0.5,
-                "This is the inverse: on the way back, the variance divides.": 1 / right,
-                "Only the ReLU's part: divide by the variance, as batch normalization does.": (
-                    square
-                ),
-                "Only batch normalization's part: the gradient also passes the leaky ReLU.": (
-                    1 / (square - mean**2)
-                ),
-                "The slope is missing where the gradient passes: below zero, slope² of its mean "
-                "square gets through.": 0.5 / (square - mean**2),
-                "The slope is missing in the variance: this one is that of a plain ReLU.": square
-                / (0.5 - 1 / (2 * math.pi)),
-                "The mean of a leaky ReLU's output has 1 − slope, not 1 + slope: below zero the "
-                "outputs are negative.": square / (square - (1 + slope) ** 2 / (2 * math.pi)),
-                "The mean of a leaky ReLU's output is (1 − slope)/√(2π): the slope is missing in "
-                "it.": square / (square - 1 / (2 * math.pi)),
-                "The gradient's mean square passes with slope², not with slope.": (
-                    (1 + slope) / 2 / (square - mean**2)
-                ),
-                "The rate does not depend on the slope in your answer: that is a plain ReLU's.": (
-                    math.pi / (math.pi - 1)
-                ),
-            },
-        )
-    return "At slope 0 this is π/(π − 1), and at slope 1 nothing explodes."
+        yield (slope,)
 
 
-def share_by_length(n: int, factor: float, shortest: int, longest: int) -> float:
-    """Share of what comes along paths of these lengths, if layers pass `factor` × the shortcut."""
-    each = [math.comb(n, k) * factor**k for k in range(n + 1)]
-    return sum(each[shortest : longest + 1]) / (1 + factor) ** n
+def _share(n: int, factor: float, shortest: int, longest: int, each=None, whole=None) -> float:
+    """Share of what comes along paths of these lengths; each argument changes one place."""
+    each = each or (lambda k: math.comb(n, k) * factor**k)
+    brought = [each(k) for k in range(n + 1)]
+    return sum(brought[shortest : longest + 1]) / (sum(brought) if whole is None else whole)
 
 
-@checks
-def share_of_paths(answer: Callable) -> str:
+def _as_probability(n: int, factor: float, shortest: int, longest: int) -> float:
+    if factor > 1:
+        return _share(n, factor, shortest, longest)
+    each = [math.comb(n, k) * factor**k * (1 - factor) ** (n - k) for k in range(n + 1)]
+    return sum(each[shortest : longest + 1])
+
+
+@exercise(
+    right=_share,
+    what="the share",
+    says="Your shares are right, with and without a factor for each block.",
+    wrong={
+        "The longest paths are missing: both ends belong to it.": (
+            lambda n, c, a, b: _share(n, c, a, b - 1)
+        ),
+        "The shortest paths are missing: both ends belong to it.": (
+            lambda n, c, a, b: _share(n, c, a + 1, b)
+        ),
+        "One length too many: the longest is `longest`, and it belongs to it.": (
+            lambda n, c, a, b: _share(n, c, a, b + 1)
+        ),
+        "You count the paths without the factor: one through k blocks brings factor to the power "
+        "k.": lambda n, c, a, b: _share(n, 1.0, a, b),
+        "You divide by the number of paths: divide by what all of them bring.": (
+            lambda n, c, a, b: _share(n, c, a, b, whole=2**n)
+        ),
+        "You count one path for each length: k of n blocks can be chosen in many ways.": (
+            lambda n, c, a, b: _share(n, c, a, b, lambda k: c**k)
+        ),
+        "The factor is taken for a probability: a shortcut passes 1, not 1 − factor.": (
+            _as_probability
+        ),
+        "This is the sum, not yet a share: divide by what all paths bring.": (
+            lambda n, c, a, b: _share(n, c, a, b, whole=1)
+        ),
+        "This is in percent: a share lies between 0 and 1.": (lambda *args: 100 * _share(*args)),
+        "This is the share of all other lengths.": lambda *args: 1 - _share(*args),
+    },
+)
+def share_of_paths(answer: Callable):
     """Does `answer(n, factor, shortest, longest)` give the share of paths of these lengths?
 
     Of n blocks, each path takes the layers of some; a path through k of them brings `factor` to the
@@ -354,58 +421,8 @@ def share_of_paths(answer: Callable) -> str:
     section 5.
     """
     factor = 0.1 + 0.7 * numbers.random()
-    cases = [
-        (9, factor, 2, 4),
-        (54, 1.0, 5, 17),
-        (54, 1.0, 19, 35),
-        (54, factor, 5, 17),
-        (8, 1 + factor, 3, 3),
-        (12, factor, 0, 12),
-        (6, factor, 0, 0),
-    ]
-    for n, factor, shortest, longest in cases:
-        counts = [math.comb(n, k) for k in range(n + 1)]
-        each = [count * factor**k for k, count in enumerate(counts)]
-        inside = slice(shortest, longest + 1)
-        by_length = [factor**k for k in range(n + 1)]
-        as_probability = [
-            c * factor**k * (1 - factor) ** (n - k) if factor < 1 else 0
-            for k, c in enumerate(counts)
-        ]
-        got = ask(call, answer, n, factor, shortest, longest)
-        right = share_by_length(n, factor, shortest, longest)
-        expect(
-            got,
-            right,
-            f"the share of {shortest} to {longest} of {n} blocks",
-            {
-                f"The paths through {longest} blocks are missing: both ends belong to it.": sum(
-                    each[shortest:longest]
-                )
-                / sum(each),
-                f"The paths through {shortest} blocks are missing: both ends belong to it.": sum(
-                    each[shortest + 1 : longest + 1]
-                )
-                / sum(each),
-                "You count the paths without the factor: one through k blocks brings factor to the "
-                "power k.": sum(counts[inside]) / 2**n,
-                "You divide by the number of paths: divide by what all of them bring.": sum(
-                    each[inside]
-                )
-                / 2**n,
-                "You count one path for each length: k of n blocks can be chosen in many ways.": (
-                    sum(by_length[inside]) / sum(by_length)
-                ),
-                "The factor is taken for a probability: a shortcut passes 1, not 1 − factor.": sum(
-                    as_probability[inside]
-                ),
-                "This is the sum, not yet a share: divide by what all paths bring.": sum(
-                    each[inside]
-                ),
-                "This is in percent: a share lies between 0 and 1.": 100 * right,
-            },
-        )
-    return "Your shares are right, with and without a factor for each block."
+    yield from [(9, factor, 2, 4), (54, 1.0, 5, 17), (54, 1.0, 19, 35), (54, factor, 5, 17)]
+    yield from [(8, 1 + factor, 3, 3), (12, factor, 0, 12), (6, factor, 0, 0)]
 
 
 def gradient_parts(jacobians: Tensor, upstream: Tensor) -> Tensor:
@@ -418,51 +435,7 @@ def gradient_parts(jacobians: Tensor, upstream: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@checks
-def gradient_by_length(answer: Callable) -> str:
-    """Does `answer(jacobians, upstream)` split the gradient by the length of its paths?
-
-    `jacobians` (n, d, d) holds the Jacobian matrix of each block's layers, `upstream` (d,) the
-    gradient at the output of the last. The answer is (n + 1, d): row k is the sum over all paths
-    that go through the layers of exactly k blocks, so that the rows add up to (5.4): Veit et al.
-    (2016), section 5. For many blocks, so not path by path.
-    """
-    for n, d in ((2, 3), (3, 4), (5, 2), (1, 3), (18, 2)):
-        jacobians, upstream = random(n, d, d) / (1 + math.sqrt(d)), random(d)
-        right = gradient_parts(jacobians, upstream)
-        got = _stacked(by_hand(answer, jacobians, upstream))
-        counts = torch.tensor([math.comb(n, k) for k in range(n + 1)]).double().unsqueeze(1)
-        transposed = jacobians.transpose(1, 2)
-        expect(
-            got,
-            right,
-            "the table of gradients by length",
-            {
-                "The factors stand in reverse order: the upstream gradient meets the last block "
-                "first.": gradient_parts(jacobians.flip(0), upstream),
-                "Your matrices are transposed: with gradients as rows, `row @ J`.": gradient_parts(
-                    transposed, upstream
-                ),
-                "Your matrices are transposed, and in reverse order: gradients are rows, and meet "
-                "the last block first.": gradient_parts(transposed.flip(0), upstream),
-                "The rows stand in reverse order: row 0 is the path through no block's layers.": (
-                    right.flip(0)
-                ),
-                "These are means over the paths of a length: row k is their sum.": right / counts,
-                "Some blocks are passed twice: a row that was just changed is used for the next. "
-                "Go from long paths to short ones, or make a new table.": _in_place(
-                    jacobians, upstream
-                ),
-                "Row k of yours holds one path only, through k neighboring blocks: the blocks of a "
-                "path may lie apart.": _neighbors(jacobians, upstream),
-                "Your rows are sums over all paths of at most this length: each row is one "
-                "length.": right.cumsum(0),
-            },
-        )
-    return "Row by row as path by path, and the rows add up to the whole gradient."
-
-
-def _in_place(jacobians: Tensor, upstream: Tensor) -> Tensor:
+def _passed_twice(jacobians: Tensor, upstream: Tensor) -> Tensor:
     rows = [upstream, *[torch.zeros_like(upstream) for _ in jacobians]]
     for jacobian in jacobians.flip(0):
         for k in range(1, len(rows)):
@@ -477,8 +450,151 @@ def _neighbors(jacobians: Tensor, upstream: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@checks
-def lesions(answer: Callable) -> str:
+def _path_by_path(jacobians: Tensor, upstream: Tensor) -> Tensor:
+    rows = [torch.zeros_like(upstream) for _ in range(len(jacobians) + 1)]
+    for code in range(2 ** len(jacobians)):
+        row, taken = upstream, 0
+        for i in reversed(range(len(jacobians))):
+            if code >> i & 1:
+                row, taken = row @ jacobians[i], taken + 1
+        rows[taken] = rows[taken] + row
+    return torch.stack(rows)
+
+
+def _counts(table: Tensor) -> Tensor:
+    n = len(table) - 1
+    return torch.tensor([math.comb(n, k) for k in range(n + 1)]).double().unsqueeze(1)
+
+
+@exercise(
+    kind=_ByHand,
+    right=gradient_parts,
+    what="the table of gradients by length",
+    says="Row by row as path by path, and the rows add up to the whole gradient.",
+    wrong={
+        STOPPED: _path_by_path,
+        "The factors stand in reverse order: the upstream gradient meets the last block first.": (
+            lambda j, up: gradient_parts(j.flip(0), up)
+        ),
+        "Your matrices are transposed: with gradients as rows, `row @ J`.": (
+            lambda j, up: gradient_parts(j.mT, up)
+        ),
+        "Your matrices are transposed, and in reverse order: gradients are rows, and meet the last "
+        "block first.": lambda j, up: gradient_parts(j.mT.flip(0), up),
+        "The rows stand in reverse order: row 0 is the path through no block's layers.": (
+            lambda j, up: gradient_parts(j, up).flip(0)
+        ),
+        "These are means over the paths of a length: row k is their sum.": (
+            lambda j, up: gradient_parts(j, up) / _counts(gradient_parts(j, up))
+        ),
+        "Some blocks are passed twice: a row that was just changed is used for the next. Go from "
+        "long paths to short ones, or make a new table.": _passed_twice,
+        "Row k of yours holds one path only, through k neighboring blocks: the blocks of a path "
+        "may lie apart.": _neighbors,
+        "Your rows are sums over all paths of at most this length: each row is one length.": (
+            lambda j, up: gradient_parts(j, up).cumsum(0)
+        ),
+        "Row 0 is missing: the path along all shortcuts.": lambda j, up: gradient_parts(j, up)[1:],
+        "These are norms: row k is a vector (d,).": lambda j, up: gradient_parts(j, up).norm(dim=1),
+    },
+)
+def gradient_by_length(answer: Callable):
+    """Does `answer(jacobians, upstream)` split the gradient by the length of its paths?
+
+    `jacobians` (n, d, d) holds the Jacobian matrix of each block's layers, `upstream` (d,) the
+    gradient at the output of the last. The answer is (n + 1, d): row k is the sum over all paths
+    that go through the layers of exactly k blocks, so that the rows add up to (5.4): Veit et al.
+    (2016), section 5. For many blocks, so not path by path.
+    """
+    for n, d in ((2, 3), (3, 4), (5, 2), (1, 3), (18, 2)):
+        yield random(n, d, d) / (1 + math.sqrt(d)), random(d)
+
+
+def _energy(kept: Sequence, x: Tensor, target: Tensor) -> Tensor:
+    return (relu_stack(kept, x)[-1] - target).square().sum() / 2
+
+
+def _without(weights: Sequence, x: Tensor, target: Tensor) -> Tensor:
+    n = range(len(weights))
+    return torch.stack([_energy(weights[:i] + weights[i + 1 :], x, target) for i in n])
+
+
+def _costs(change: Callable | None = None) -> Callable:
+    """Lesions whose costs are `change(weights, x, target, right)`."""
+
+    def answer(weights: Sequence, x: Tensor, target: Tensor) -> list:
+        costs = _without(weights, x, target) - _energy(weights, x, target)
+        return [
+            change(weights, x, target, costs) if change else costs,
+            _predicted(weights, x, target),
+        ]
+
+    return answer
+
+
+def _predicted(weights, x, target, at: int = 1, sign: int = -1, times: str = "F") -> Tensor:
+    """From the gradient of the whole network; each argument changes one place."""
+    xs, found = relu_stack(weights, x), []
+    for i, (before, after) in enumerate(pairwise(xs)):
+        leaf = xs[i + at].clone().requires_grad_()
+        (g,) = torch.autograd.grad(_energy(weights[i + at :], leaf, target), leaf)
+        found.append(sign * g @ {"F": after - before, "x": before, "output": after}[times])
+    return torch.stack(found)
+
+
+def _predicting(**how) -> Callable:
+    return lambda weights, x, t: [_costs()(weights, x, t)[0], _predicted(weights, x, t, **how)]
+
+
+def _each(change: Callable) -> Callable:
+    """Costs of the stacks `change(weights, i)`, and with another input where it gives one."""
+
+    def costs(weights: Sequence, x: Tensor, target: Tensor, _: Tensor) -> Tensor:
+        kept = [change(weights, i, x) for i in range(len(weights))]
+        whole = _energy(weights, x, target)
+        return torch.stack([_energy(left, start, target) - whole for left, start in kept])
+
+    return _costs(costs)
+
+
+@exercise(
+    right=_costs(),
+    what=["the list of costs", "the list of predictions"],
+    says="What each deletion costs, and what one gradient says beforehand.",
+    wrong={
+        "These are the losses without a block: subtract that of the whole network.": _costs(
+            lambda weights, x, t, costs: _without(weights, x, t)
+        ),
+        "The sign is wrong: the loss without the block, minus that of the whole network.": _costs(
+            lambda weights, x, t, costs: -costs
+        ),
+        "E has the factor 1/2.": _costs(lambda weights, x, t, costs: 2 * costs),
+        "Deleted blocks stay deleted in your loop: for each block, all others are there.": _each(
+            lambda weights, i, x: (weights[i + 1 :], x)
+        ),
+        "You delete the shortcut as well: without its layers, a block hands x on.": _each(
+            lambda weights, i, x: (weights[i + 1 :], torch.zeros_like(x))
+        ),
+        "You keep only the block in question: delete this one, and keep all others.": _each(
+            lambda weights, i, x: (weights[i : i + 1], x)
+        ),
+        "You delete the blocks from the last one on: the list is in the order of the blocks.": (
+            _costs(lambda weights, x, t, costs: costs.flip(0))
+        ),
+        "The sign is wrong: deleting a block takes F(x_i) away.": _predicting(sign=1),
+        "You take the gradient at the block's input: F(x_i) is added behind it, so take the one at "
+        "x_(i+1).": _predicting(at=0),
+        "The sign is wrong, and the gradient is that at the block's input: take the one at "
+        "x_(i+1), and minus F(x_i).": _predicting(at=0, sign=1),
+        "You multiply by x: what a deletion takes away is F(x_i).": _predicting(times="x"),
+        "You multiply by the block's output: what a deletion takes away is F(x_i) alone.": (
+            _predicting(times="output")
+        ),
+        "These are the costs themselves: the prediction takes the gradient of the whole network "
+        "only.": lambda *args: [_costs()(*args)[0]] * 2,
+    },
+)
+def lesions(answer: Callable):
     """Does `answer(weights, x, target)` give what deleting each block costs, and what is predicted?
 
     The blocks are x + V relu(W x) with (W, V) = weights[i], and E = ‖x_n − target‖² / 2. The answer
@@ -488,85 +604,4 @@ def lesions(answer: Callable) -> str:
     """
     for n, d, m in ((4, 6, 9), (3, 8, 8), (1, 9, 7)):
         weights = [[random(m, d) / math.sqrt(d), random(d, m) / math.sqrt(m)] for _ in range(n)]
-        x, target = random(d), random(d)
-        got = ask(call, answer, weights, x, target)
-        if not isinstance(got, list | tuple | Tensor) or len(got) != 2:
-            raise Mistake("Give two lists: the costs, and the predictions.")
-        if any(part is None or part is ... for part in got):
-            raise Mistake(NOT_WRITTEN)
-        costs, predicted, mistakes = _lesions(weights, x, target)
-        expect(got[0], costs, "the list of costs", mistakes["costs"])
-        expect(got[1], predicted, "the list of predictions", mistakes["predicted"])
-    return "What each deletion costs, and what one gradient says beforehand."
-
-
-def _lesions(weights: Sequence, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, dict]:
-    def energy(kept: Sequence, start: Tensor = x) -> Tensor:
-        return (relu_stack(kept, start)[-1] - target).square().sum() / 2
-
-    n, whole = len(weights), energy(weights)
-    xs = relu_stack(weights, x)
-    without = torch.stack([energy([*weights[:i], *weights[i + 1 :]]) for i in range(n)])
-    one_by_one = torch.stack([energy(weights[i + 1 :]) for i in range(n)])
-    cut = torch.stack([energy(weights[i + 1 :], torch.zeros_like(x)) for i in range(n)])
-    gradients = []
-    for i in range(n + 1):
-        leaf = xs[i].clone().requires_grad_()
-        gradients += torch.autograd.grad(energy(weights[i:], leaf), leaf)
-    added = [after - before for before, after in pairwise(xs)]
-    behind = _dots(gradients[1:], added)
-    mistakes = {
-        "costs": {
-            "These are the losses without a block: subtract that of the whole network.": without,
-            "The sign is wrong: the loss without the block, minus that of the whole network.": whole
-            - without,
-            "Deleted blocks stay deleted in your loop: for each block, all others are there.": (
-                one_by_one - whole
-            ),
-            "You delete the shortcut as well: without its layers, a block hands x on.": cut - whole,
-            "You keep only the block in question: delete this one, and keep all others.": (
-                torch.stack([energy(weights[i : i + 1]) for i in range(n)]) - whole
-            ),
-        },
-        "predicted": {
-            "The sign is wrong: deleting a block takes F(x_i) away.": behind,
-            "You take the gradient at the block's input: F(x_i) is added behind it, so take the "
-            "one at x_(i+1).": -_dots(gradients[:-1], added),
-            "The sign is wrong, and the gradient is that at the block's input: take the one at "
-            "x_(i+1), and minus F(x_i).": _dots(gradients[:-1], added),
-            "You multiply by x: what a deletion takes away is F(x_i).": -_dots(
-                gradients[1:], xs[:-1]
-            ),
-            "You multiply by the block's output: what a deletion takes away is F(x_i) alone.": (
-                -_dots(gradients[1:], xs[1:])
-            ),
-            "These are the costs themselves: the prediction takes the gradient of the whole "
-            "network only.": without - whole,
-        },
-    }
-    return without - whole, -behind, mistakes
-
-
-def _dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    return torch.stack([a @ b for a, b in zip(left, right, strict=True)])
-
-
-def _expect(got, right, what: str, mistakes: Mapping[str, Sequence]) -> None:
-    """`expect`, where a mistake can look in several ways."""
-    for message, values in mistakes.items():
-        for wrong in values:
-            if same(got, wrong) and not same(got, right):
-                raise Mistake(message)
-    expect(got, right, what)
-
-
-def _polynomial(coefficients: Tensor, z: Tensor) -> float:
-    return sum((row * z**k).sum().item() for k, row in enumerate(coefficients))
-
-
-def _stacked(value):
-    """A list of tensors as one tensor; anything else as it is."""
-    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
-        shapes = {v.shape for v in value}
-        return torch.stack(list(value)) if len(shapes) == 1 else value
-    return value
+        yield weights, random(d), random(d)

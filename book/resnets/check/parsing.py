@@ -1,71 +1,79 @@
 """Checks for chapter 6: dilation, receptive fields, pyramid pooling, loss and scores of pixels."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnets import metrics, models
-from resnets.check.asking import (
-    NOT_WRITTEN,
-    Mistake,
-    _gradients,
-    ask,
-    call,
-    checks,
-    evaluate,
-    expect,
-    expect_layers,
-    layers,
-    random,
-    random_state,
-    reference,
-)
+from resnets.check.asking import NOT_WRITTEN, Mistake, ask, random, random_state, same, whole
+from resnets.check.exercise import Case, Exercise, Network, changed, computing, exercise
 from resnets.data import VOID
 from resnets.pspnet import PyramidPooling, resize
 
-HEADS = [  # images, channels, classes, rows and columns of the features, side of the window
-    (2, 3, 5, 7, 9, 3),
-    (1, 4, 3, 6, 5, 2),
-    (2, 5, 4, 4, 6, 1),
-]
-STAGES = [  # in_channels, channels and number of blocks of the stage, previous dilation
-    ([3, 4, 2], 1),
-    ([4, 6, 3], 2),
-]
-LAYERS = [  # [kernel, stride, padding, dilation] of each
-    [[7, 2, 3, 1], [3, 2, 1, 1], [3, 1, 2, 2], [3, 2, 0, 1], [3, 1, 4, 4]],
-    [[4, 3, 1, 1], [2, 2, 0, 3], [5, 1, 1, 2]],
-    [[2, 3, 0, 1], [3, 2, 1, 2]],
-]
-PYRAMIDS = [  # channels, bins, rows and columns of the features
-    (8, (1, 2, 3, 6), 7, 9),
-    (9, (1, 4), 6, 5),
-    (6, (2, 3, 5), 5, 11),
-]
-SIZES = [  # of the features, and of what they are stretched to
-    ((4, 3), (13, 9)),
-    ((3, 6), (10, 8)),
-    ((1, 2), (5, 7)),
-    ((9, 7), (4, 5)),
-]
-AUXILIARY_WEIGHT = 0.4
+
+def _slide(x: Tensor, weight: Tensor, bias: Tensor, side: int, turn=lambda k: k, **options):
+    kernel = turn(weight.reshape(len(bias), -1, side, side))
+    return F.conv2d(x, kernel, bias, **options)
 
 
-def call_with_options(
-    answer: Callable, tensors: list[Tensor], options: list, upstream: Tensor
-) -> dict | None:
-    """A question: what does `answer(*tensors, *options)` give, and which gradients at `tensors`?
+def _channels_last(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
+    kernel = weight.reshape(len(bias), side, side, -1).permute(0, 3, 1, 2)
+    return F.conv2d(x, kernel, bias)
 
-    The gradients are those of the sum of output × `upstream`; none where the output has another
-    shape than `upstream`, or does not depend on the tensors.
+
+@exercise(
+    right=_slide,
+    what="the map of answers",
+    gradients=["the features", "the weight", "the bias"],
+    says="Each place has the answer of the classifier for its window, and the gradients agree.",
+    wrong={
+        "The bias is missing.": lambda x, w, b, side: _slide(x, w, 0 * b, side),
+        "The weights of a window are read in another order than it is flattened in: channels "
+        "first, then rows, then columns.": _channels_last,
+        "Rows and columns of the window have changed places.": partial(
+            _slide, turn=lambda k: k.transpose(2, 3)
+        ),
+        "You turn the windows round: here a convolution does not flip its kernel.": partial(
+            _slide, turn=lambda k: k.flip(2, 3)
+        ),
+        "Rows and columns of the map of answers have changed places.": (
+            lambda *args: _slide(*args).transpose(2, 3)
+        ),
+        "You give one answer for each image: leave the answers of the places apart, they are "
+        "averaged only afterwards.": lambda *args: _slide(*args).mean((2, 3)),
+        "You pad the features: only windows that lie within them have an answer.": (
+            lambda x, w, b, side: _slide(x, w, b, side, padding=side // 2)
+        ),
+        "Your windows lie side by side: they start at every place, and overlap.": (
+            lambda x, w, b, side: _slide(x, w, b, side, stride=side)
+        ),
+        "The answers are logits: leave the softmax to the loss.": (
+            lambda *args: _slide(*args).softmax(1)
+        ),
+        "The places lie in one row: the answer is (N, K, rows, columns).": (
+            lambda *args: _slide(*args).flatten(2)
+        ),
+        "The weight is cut off: its gradient goes back (no `detach`, no `.data`).": (
+            lambda x, w, b, side: _slide(x, w.detach(), b, side)
+        ),
+    },
+)
+def sliding_head(slide: Callable):
+    """Is `slide(features, weight, bias, side)` a classifier of windows, applied at every place?
+
+    The features are (N, C, h, w). The classifier is a linear layer, `weight` (K, C·side·side) and
+    `bias` (K,), on a window (C, side, side) flattened. The answer is (N, K, h−side+1, w−side+1),
+    the logits of each window that fits: Long et al. (2015), section 3.1.
     """
-    tensors = [x.clone().requires_grad_() for x in tensors]
-    output = answer(*tensors, *options)
-    if output is None:
-        return None
-    return {"output": output.detach(), "gradients": _gradients(output, tensors, upstream)}
+    for n, c, k, rows, columns, side in (
+        (2, 3, 5, 7, 9, 3),
+        (1, 4, 3, 6, 5, 2),
+        (2, 5, 4, 4, 6, 1),
+    ):
+        yield random(n, c, rows, columns), random(k, c * side**2), random(k), side
 
 
 def stage_of_basic_blocks(in_channels: int, channels: int, blocks: int) -> nn.Sequential:
@@ -74,226 +82,151 @@ def stage_of_basic_blocks(in_channels: int, channels: int, blocks: int) -> nn.Se
     return nn.Sequential(first, *(models.BasicBlock(channels, channels) for _ in range(blocks - 1)))
 
 
-def dilated_settings(dilate: Callable, stage: list, previous: int, own: int) -> dict:
-    """A question: which settings do the convolutions have after `dilate(stage, previous, own)`?"""
-    net = stage_of_basic_blocks(*stage)
+def dilated(
+    dilate: Callable, stage: list, previous: int, own: int, state: dict, x: Tensor
+) -> dict[str, object]:
+    """A question: what does the stage with these weights give after `dilate(…, previous, own)`?
+
+    What it gives at every `own`-th place; whether its branches fit, and its weights are the same;
+    and the settings of its convolutions.
+    """
+    net = stage_of_basic_blocks(*stage).double()
+    net.load_state_dict(state)
+    before = _settings(net)
     dilate(net, previous, own)
+    if _settings(net) == before and _keeps(net, state):
+        raise Mistake(NOT_WRITTEN)
+    told = {
+        "the weights": "kept" if _keeps(net, state) else "lost",
+        "settings": str(_settings(net)),
+    }
+    try:
+        with torch.no_grad():
+            dense = net.double().eval()(x)
+    except ValueError:  # the library's block found branches that do not add
+        return told | {"the sizes of the branches": "not the same"}
+    return told | {
+        "the sizes of the branches": "the same",
+        "what the dilated stage gives at every step": dense[:, :, ::own, ::own],
+    }
+
+
+def _keeps(net: nn.Module, state: dict) -> bool:
+    after = net.state_dict()
+    return set(after) == set(state) and all(same(after[name], state[name]) for name in state)
+
+
+def _settings(net: nn.Module) -> dict[str, dict]:
     return {
-        name: {kind: _both(getattr(module, kind)) for kind in ("stride", "dilation", "padding")}
+        name: {k: str(getattr(module, k)) for k in ("stride", "dilation", "padding")}
         for name, module in net.named_modules()
         if isinstance(module, nn.Conv2d)
     }
 
 
-def dilated_output(
-    dilate: Callable, stage: list, previous: int, own: int, state: dict, x: Tensor
-) -> Tensor:
-    """A question: what does the stage give for `x` after `dilate(stage, previous, own)`?"""
-    net = stage_of_basic_blocks(*stage)
-    dilate(net, previous, own)
-    net.double().eval().load_state_dict(state)
-    with torch.no_grad():
-        return net(x)
+class _Dilated(Exercise):
+    def parts(self, answer, *inputs) -> dict:
+        told = dict(ask(dilated, answer, *inputs))
+        if answer is self.right:
+            del told["settings"]  # which need not be the same
+        return told
 
 
-def _both(setting) -> list:
-    return [setting] * 2 if isinstance(setting, int | str) else list(setting)
+def _dilate(stage, previous, own, first=None, second=None, stride=1, shortcut=1, padding=None):
+    stage[0].downsample[0].stride = (shortcut, shortcut)
+    for number, block in enumerate(stage):
+        for conv in (block.conv1, block.conv2):
+            dilation = own
+            if number == 0 and conv is block.conv1:
+                dilation = first or previous
+            elif number == 0:
+                dilation = second or own
+            conv.dilation = (dilation, dilation)
+            conv.padding = (dilation if padding is None else padding,) * 2
+    stage[0].conv1.stride = (stride, stride)
 
 
-def whole(low: int, high: int, *shape: int) -> Tensor:
-    """Fresh whole numbers from `low` to `high` − 1, int64: not from the global generator."""
-    generator = torch.Generator()
-    generator.seed()
-    return torch.randint(low, high, shape, generator=generator)
+def _also(change: Callable) -> Callable:
+    """After the right change another one, `change(stage, own)`."""
+
+    def dilate(stage: nn.Sequential, previous: int, own: int) -> None:
+        _dilate(stage, previous, own)
+        change(stage, own)
+
+    return dilate
 
 
-def _numbers(got, count: int, what: str) -> list:
-    """`got` as a list of `count` numbers."""
-    if isinstance(got, Tensor):
-        got = got.tolist()
-    if not isinstance(got, list | tuple) or len(got) != count:
-        raise Mistake(f"The answer should be {count} numbers: {what}.")
-    return list(got)
+def _dilate_projection(stage: nn.Sequential, own: int) -> None:
+    stage[0].downsample[0].dilation = stage[0].downsample[0].padding = (own, own)
 
 
-def _expect_result(
-    answer: Callable, tensors: list[Tensor], options: list, right: Callable, what: str, wrong: dict
-) -> None:
-    """Output and gradients of `answer(*tensors, *options)` are those of `right`."""
-    given = [x.clone().requires_grad_() for x in tensors]
-    output = right(*given, *options)
-    upstream = random(*output.shape, 1)[..., 0]
-    gradients = torch.autograd.grad(output, given, upstream)
-    got = ask(call_with_options, answer, tensors, options, upstream)
-    expect(got["output"], output, what, wrong)
-    if not got["gradients"]:
-        raise Mistake(
-            f"{what[0].upper()}{what[1:]} is right, but it is cut off from what it was computed "
-            "from: `backward` finds no way back."
-        )
-    for number, (one, other) in enumerate(zip(got["gradients"], gradients, strict=True), start=1):
-        expect(one, other, f"the gradient at argument {number}")
+def _renew(stage: nn.Sequential, own: int) -> None:
+    for block in stage:
+        for name in ("conv1", "conv2"):
+            old = getattr(block, name)
+            new = nn.Conv2d(
+                old.in_channels, old.out_channels, 3, 1, old.padding, old.dilation, bias=False
+            )
+            setattr(block, name, new)
 
 
-@checks
-def sliding_head(slide: Callable) -> str:
-    """Is `slide(features, weight, bias, side)` a classifier of windows, applied at every place?
-
-    The features are (N, C, h, w). The classifier is a linear layer, `weight` (K, C·side·side) and
-    `bias` (K,), on a window (C, side, side) flattened. The answer is (N, K, h−side+1, w−side+1),
-    the logits of each window that fits: Long et al. (2015), section 3.1.
-    """
-    for n, channels, classes, rows, columns, side in HEADS:
-        x, bias = random(n, channels, rows, columns), random(classes)
-        weight = random(classes, channels * side**2)
-        kernel = weight.reshape(classes, channels, side, side)
-        windows = F.conv2d(x, kernel, bias)
-        channels_last = weight.reshape(classes, side, side, channels).permute(0, 3, 1, 2)
-        wrong = {
-            "The bias is missing.": windows - bias[:, None, None],
-            "The weights of a window are read in another order than it is flattened in: channels "
-            "first, then rows, then columns.": F.conv2d(x, channels_last, bias),
-            "Rows and columns of the window have changed places.": F.conv2d(
-                x, kernel.transpose(2, 3), bias
-            ),
-            "You give one answer for each image: leave the answers of the places apart, they are "
-            "averaged only afterwards.": windows.mean((2, 3)),
-            "You pad the features: only windows that lie within them have an answer.": F.conv2d(
-                x, kernel, bias, padding=side // 2
-            ),
-            "Your windows lie side by side: they start at every place, and overlap.": F.conv2d(
-                x, kernel, bias, stride=side
-            ),
-        }
-
-        def right(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
-            kernel = weight.reshape(len(bias), x.shape[1], side, side)
-            return F.conv2d(x, kernel, bias)
-
-        _expect_result(slide, [x, weight, bias], [side], right, "the map of answers", wrong)
-    return "Each place has the answer of the classifier for its window, and the gradients agree."
-
-
-@checks
-def dilated_stage(dilate: Callable) -> str:
+@exercise(
+    kind=_Dilated,
+    right=_dilate,
+    says="Every output with strides is an output of your stage, which has the others around it.",
+    wrong={
+        "The weights are lost: new convolutions draw new ones. Change the settings of those that "
+        "are there, or copy their weights.": _also(_renew),
+        "The stride is still there: 0.conv1 has it.": partial(_dilate, stride=2),
+        "The projection keeps its stride, so the two branches no longer have the same size.": (
+            partial(_dilate, shortcut=2)
+        ),
+        "The stride is still there, in 0.conv1 and in the projection.": partial(
+            _dilate, stride=2, shortcut=2
+        ),
+        "0.conv1 has the stage's own dilation. It is the convolution that had the stride: it reads "
+        "what the stage before wrote, and needs the previous dilation.": (
+            lambda stage, previous, own: _dilate(stage, previous, own, first=own)
+        ),
+        "0.conv2 has the previous dilation. In a basic block it stands behind the stride that is "
+        "gone, and needs the stage's own.": (
+            lambda stage, previous, own: _dilate(stage, previous, own, second=previous)
+        ),
+        "All convolutions have the previous dilation: behind the stride that is gone, it is the "
+        "stage's own.": lambda stage, previous, own: _dilate(stage, previous, previous),
+        "The padding is 1 as before: a 3×3 convolution keeps the size where the padding is as "
+        "large as the dilation.": partial(_dilate, padding=1),
+        "The projection is padded: a 1×1 convolution does not look sideways, so it needs neither "
+        "dilation nor padding.": _also(_dilate_projection),
+        "Only the first block is dilated: all behind the stride that is gone are.": (
+            lambda stage, previous, own: _dilate(stage[:1], previous, own)
+        ),
+        "Only the strides are gone: what stands behind them has to be dilated.": (
+            lambda stage, previous, own: _dilate(stage, 1, 1)
+        ),
+        "The dilations are 1 and 2, whatever is asked for: use `previous` and `own`.": (
+            lambda stage, previous, own: _dilate(stage, 1, 2)
+        ),
+    },
+)
+def dilated_stage(dilate: Callable):
     """Does `dilate(stage, previous, own)` trade the stride of a stage of basic blocks for dilation?
 
     The stage is a Sequential of `models.BasicBlock` (torchvision's names: conv1, bn1, conv2, bn2,
-    downsample), whose first block has stride 2; it is changed in place. `previous` is the dilation
-    of the stage before, `own` twice that. Afterwards every output of the stage with its stride is
-    an output of the dilated one: Yu and Koltun (2016), applied as in chapter 6.
+    downsample), whose first block has stride 2; it is changed in place, and keeps its weights.
+    `previous` is the dilation of the stage before, `own` twice that. Afterwards every output of the
+    stage with its stride is an output of the dilated one: Yu and Koltun (2016), applied as in
+    chapter 6.
     """
-    for stage, previous in STAGES:
+    for stage, previous in (([4, 6, 3], 2), ([3, 4, 2], 1)):
         own = 2 * previous
-        right = {
-            name: {"stride": 1, "dilation": 1, "padding": 0}
-            if "downsample" in name
-            else {"stride": 1} | dict.fromkeys(("dilation", "padding"), own)
-            for name, module in stage_of_basic_blocks(*stage).named_modules()
-            if isinstance(module, nn.Conv2d)
-        }
-        right["0.conv1"] |= {"dilation": previous, "padding": previous}
-        got = ask(dilated_settings, dilate, stage, previous, own)
-        if got == dilated_settings(lambda *_: None, stage, previous, own):
-            raise Mistake(NOT_WRITTEN)
-        for setting in ("stride", "dilation", "padding"):
-            for name in right:
-                if name not in got:
-                    raise Mistake(f"There is no convolution {name} in the stage any more.")
-                _expect_setting(name, setting, got[name][setting], right[name][setting], previous)
-        state = random_state(lambda stage=stage: stage_of_basic_blocks(*stage), [])
-        strided = stage_of_basic_blocks(*stage).double().eval()
-        strided.load_state_dict(state)
-        x = random(2, stage[0], 8 * own + 1, 5 * own + 2)
-        with torch.no_grad():
-            sparse = strided(x[:, :, ::previous, ::previous])
-        dense = ask(dilated_output, dilate, stage, previous, own, state, x)
-        expect(dense[:, :, ::own, ::own], sparse, "what the dilated stage gives at every step")
-    return "Every output with strides is an output of your stage, which has the others around it."
+        state = random_state(partial(stage_of_basic_blocks, *stage), [])
+        yield stage, previous, own, state, random(2, stage[0], 8 * own + 1, 5 * own + 2)
 
 
-def _expect_setting(name: str, setting: str, got: list, right: int, previous: int) -> None:
-    if got == [right] * 2 or (setting == "padding" and got == ["same"] * 2):
-        return
-    own, value = 2 * previous, next(one for one in got if one != right)
-    if name.endswith("downsample.0") and setting == "stride":
-        raise Mistake(
-            "The projection keeps its stride, so the two branches no longer have the same size."
-        )
-    if name.endswith("downsample.0"):
-        raise Mistake(
-            f"The projection has {setting} {value}: a 1×1 convolution does not look sideways, so "
-            "it needs neither dilation nor padding."
-        )
-    if setting == "stride":
-        raise Mistake(f"The stride is still there: {name} has stride {value}.")
-    if setting == "dilation" and name == "0.conv1" and value == own:
-        raise Mistake(
-            "0.conv1 has the stage's own dilation. It is the convolution that had the stride: it "
-            "reads what the stage before wrote, and needs the previous dilation."
-        )
-    if setting == "dilation" and name == "0.conv2" and value == previous:
-        raise Mistake(
-            "0.conv2 has the previous dilation. In a basic block it stands behind the stride that "
-            "is gone, and needs the stage's own."
-        )
-    if setting == "padding":
-        raise Mistake(
-            f"{name} has padding {value}, and should have {right}: a 3×3 convolution keeps the "
-            "size where the padding is as large as the dilation."
-        )
-    raise Mistake(f"{name} has {setting} {value}, and should have {right}.")
-
-
-@checks
-def receptive_field(field: Callable) -> str:
-    """Is `field(layers)` what an output sees: side, step, and center of the first output?
-
-    `layers` are [kernel, stride, padding, dilation], in order. `side` is the receptive field's in
-    pixels, `step` the pixels between neighboring outputs, `center` the row around which the first
-    output's field lies, counted from 0 at the first pixel and a half where the side is even; it can
-    be negative. Equation 6.1, and the same for the center.
-    """
-    drawn = [
-        torch.stack(
-            [whole(1, 6, 4), whole(1, 4, 4), whole(0, 4, 4), whole(1, 4, 4)], dim=1
-        ).tolist()
-        for _ in range(4)
-    ]
-    what = "side, step, and center"
-    for settings in LAYERS + drawn:
-        side, step, center = _numbers(ask(call, field, settings), 3, what)
-        right, wrong = _field(settings), {name: _field(settings, name) for name in FIELD_MISTAKES}
-        for place, (got, name) in enumerate(
-            [(side, "the side"), (step, "the step"), (center, "the center")]
-        ):
-            mistakes = {FIELD_MISTAKES[m]: values[place] for m, values in wrong.items()}
-            expect(got, right[place], name, mistakes)
-    return "Side, step and center are right, with dilation, padding, and even kernels too."
-
-
-FIELD_MISTAKES = {
-    "dilation": "The dilation is left out: a kernel of k covers (k − 1)·d + 1 inputs.",
-    "step": "The steps between the outputs are left out: what a layer adds counts in pixels, so it "
-    "is multiplied by the step of its inputs.",
-    "order": "A layer's own stride is already in what it adds: a layer reads its inputs, whose "
-    "step is that of the layer before.",
-    "last stride": "The step is the product of all strides, not the last one.",
-    "sum": "The step is the product of the strides, not their sum.",
-    "padding": "The padding is left out: each row of it moves the first output's center up by one "
-    "step of the inputs.",
-    "padding in pixels": "The padding counts in pixels: it is as wide as the step of the layer's "
-    "inputs says.",
-    "padding sign": "The padding moves the center the wrong way: with it the first window starts "
-    "outside of the image.",
-    "kernel": "A layer adds (k − 1)·d steps to the side, not k·d: the one that it stands on is "
-    "already counted.",
-}
-
-
-def _field(settings: Sequence[Sequence[int]], mistake: str = "") -> list[float]:
-    side, step, center = 1, 1, 0.0
-    for kernel, stride, padding, dilation in settings:
+def _field(layers: Sequence[Sequence[int]], mistake: str = "", start: float = 0.0) -> list[float]:
+    side, step, center = 1, 1, start
+    for kernel, stride, padding, dilation in layers:
         reach = (kernel if mistake == "kernel" else kernel - 1) * (
             1 if mistake == "dilation" else dilation
         )
@@ -304,169 +237,340 @@ def _field(settings: Sequence[Sequence[int]], mistake: str = "") -> list[float]:
             "padding in pixels": padding,
         }.get(mistake, padding * unit)
         side += reach * unit
-        center += reach * unit / 2 - moved
+        center += (0 if mistake == "left" else reach * unit / 2) - moved
         step = {"last stride": stride, "sum": step + stride}.get(mistake, step * stride)
-    return [side, step, center]
+    return [side, step, int(center) if mistake == "whole" else center]
 
 
-@checks
-def pyramid_pooling(make: Callable) -> str:
+@exercise(
+    right=_field,
+    what=["side", "step", "center"],
+    says="Side, step and center are right, with dilation, padding, and even kernels too.",
+    wrong={
+        sentence: partial(_field, mistake=mistake)
+        for sentence, mistake in {
+            "The dilation is left out: a kernel of k covers (k − 1)·d + 1 inputs.": "dilation",
+            "The steps between the outputs are left out: what a layer adds counts in pixels, so it "
+            "is multiplied by the step of its inputs.": "step",
+            "A layer's own stride is already in what it adds: a layer reads its inputs, whose step "
+            "is that of the layer before.": "order",
+            "A layer adds (k − 1)·d steps to the side, not k·d: the one that it stands on is "
+            "already counted.": "kernel",
+            "The step is the product of all strides, not the last one.": "last stride",
+            "The step is the product of the strides, not their sum.": "sum",
+            "The padding is left out: each row of it moves the first output's center up by one "
+            "step of the inputs.": "padding",
+            "The padding counts in pixels: it is as wide as the step of the layer's inputs "
+            "says.": "padding in pixels",
+            "The padding moves the center the wrong way: with it the first window starts outside "
+            "of the image.": "padding sign",
+            "This is the first row of the field: its center lies half a side further.": "left",
+            "The center of an even side lies between two rows: give the half.": "whole",
+        }.items()
+    }
+    | {
+        "Your rows count from the edge of the image: the center of the first pixel is 0, not "
+        "0.5.": partial(_field, start=0.5),
+        "Your rows count from 1: the first pixel is row 0.": partial(_field, start=1.0),
+        "The layers come in order, the first one from the image on.": (
+            lambda layers: _field(layers[::-1])
+        ),
+    },
+)
+def receptive_field(field: Callable):
+    """Is `field(layers)` what an output sees: side, step, and center of the first output?
+
+    `layers` are [kernel, stride, padding, dilation], in order. `side` is the receptive field's in
+    pixels, `step` the pixels between neighboring outputs, `center` the row around which the first
+    output's field lies, counted from 0 at the first pixel and a half where the side is even; it can
+    be negative. Equation 6.1, and the same for the center.
+    """
+    yield ([[7, 2, 3, 1], [3, 2, 1, 1], [3, 1, 2, 2], [3, 2, 0, 1], [3, 1, 4, 4]],)
+    yield ([[4, 3, 1, 1], [2, 2, 0, 3], [5, 1, 1, 2]],)
+    yield ([[2, 3, 0, 1], [3, 2, 1, 2]],)
+    for _ in range(4):
+        columns = [whole(1, 6, 4), whole(1, 4, 4), whole(0, 4, 4), whole(1, 4, 4)]
+        yield (torch.stack(columns, dim=1).tolist(),)
+
+
+def _regions(
+    pool: Callable = F.adaptive_avg_pool2d,
+    layers: slice = slice(1, None),
+    stretch: Callable = resize,
+    join: Callable = lambda x, regions: [x, *regions],
+    first: bool = False,
+) -> Callable:
+    """The pyramid with another step in its forward pass; `first` stretches before the layers."""
+
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        size, found = x.shape[2:], []
+        for count, level in zip(net.bins, net.levels, strict=True):
+            pooled = pool(x, count)
+            if first:
+                found.append(level[layers](stretch(pooled, size)))
+            else:
+                found.append(stretch(level[layers](pooled), size))
+        return torch.cat(join(x, found), 1)
+
+    return computing(PyramidPooling, forward)
+
+
+def _level(change: Callable) -> Callable:
+    """The pyramid with each level changed by `change(level, channels, width)`."""
+
+    def every(net: nn.Module) -> None:
+        for number, level in enumerate(net.levels):
+            net.levels[number] = nn.Sequential(
+                *change(list(level), level[1].in_channels, level[1].out_channels)
+            )
+
+    return changed(PyramidPooling, every)
+
+
+def _windows(x: Tensor, count: int) -> Tensor:
+    sides = [size // count for size in x.shape[2:]]
+    return F.avg_pool2d(x, sides, sides)
+
+
+def _interpolated(**options) -> Callable:
+    return lambda x, size: F.interpolate(x, tuple(size), **options)
+
+
+@exercise(
+    kind=Network,
+    right=PyramidPooling,
+    renamed=r"levels\.\d+\.",
+    says="Your pyramid is the library's, in outputs and gradients, for several bins and sizes.",
+    wrong={
+        "A level has no batch normalization behind its convolution.": _level(
+            lambda level, n, w: [level[0], level[1], level[3]]
+        ),
+        "A level's convolution has a bias: batch normalization has one.": _level(
+            lambda level, n, w: [level[0], nn.Conv2d(n, w, 1), *level[2:]]
+        ),
+        "A level is not reduced: its convolution gives channels // len(bins) channels.": (
+            _level(
+                lambda level, n, w: [
+                    level[0],
+                    nn.Conv2d(n, n, 1, bias=False),
+                    nn.BatchNorm2d(n),
+                    level[3],
+                ]
+            )
+        ),
+        "A level's convolution is 1×1: it does not look sideways.": _level(
+            lambda level, n, w: [level[0], nn.Conv2d(n, w, 3, 1, 1, bias=False), *level[2:]]
+        ),
+        "The features themselves are missing: put `x` beside its regions.": _regions(
+            join=lambda x, regions: regions
+        ),
+        "The features stand behind the regions: `x` comes first.": _regions(
+            join=lambda x, regions: [*regions, x]
+        ),
+        "The levels are in the wrong order: as `bins` says, from the first on.": _regions(
+            join=lambda x, regions: [x, *reversed(regions)]
+        ),
+        "The regions are averaged in your answer's last step: put them beside `x` with "
+        "`torch.cat`.": _regions(join=lambda x, regions: [x, torch.stack(regions).mean(0)]),
+        "The regions are cut off from `x`: their gradient goes back (no `detach`).": _regions(
+            pool=lambda x, count: F.adaptive_avg_pool2d(x.detach(), count)
+        ),
+        "The regions are maxima: a level averages.": _regions(pool=F.adaptive_max_pool2d),
+        "Windows of size // count leave pixels out where the count does not divide the size: use "
+        "`nn.AdaptiveAvgPool2d`.": _regions(pool=_windows),
+        "All levels have the first one's number of regions: each has its own.": computing(
+            PyramidPooling,
+            lambda net, x: torch.cat(
+                [x]
+                + [
+                    resize(level[1:](F.adaptive_avg_pool2d(x, net.bins[0])), x.shape[2:])
+                    for level in net.levels
+                ],
+                1,
+            ),
+        ),
+        "The regions are copied to their pixels: interpolate bilinearly.": _regions(
+            stretch=_interpolated(mode="nearest")
+        ),
+        "The regions are interpolated with cubes: interpolate bilinearly.": _regions(
+            stretch=_interpolated(mode="bicubic", align_corners=True)
+        ),
+        "The corners do not lie on each other: interpolate with `align_corners=True`.": _regions(
+            stretch=_interpolated(mode="bilinear", align_corners=False)
+        ),
+        "A level does not come back to the features' size: stretch it to `x.shape[2:]`.": _regions(
+            stretch=lambda x, size: resize(x, (8, 8))
+        ),
+        "The ReLU is missing: each level ends with one.": _regions(layers=slice(1, 3)),
+        "Batch normalization is there, but is not used.": _regions(layers=slice(1, 4, 2)),
+        "You stretch before you reduce: first convolution, normalization and ReLU on the few "
+        "regions, then back to the features' size.": _regions(first=True),
+    },
+)
+def pyramid_pooling(make: Callable):
     """Is `make(channels, bins)` PSPNet's pyramid pooling with average pooling and reduction?
 
     Its `levels` are a ModuleList, and each level a Sequential of pooling, 1×1 convolution without
-    bias to channels // len(bins), batch normalization, and ReLU, so the layers with weights are
-    levels.0.1, levels.0.2, levels.1.1, …. Compared with `pspnet.PyramidPooling` in outputs and
-    gradients: Zhao et al. (2017), section 3.2.
+    bias to channels // len(bins), batch normalization, and ReLU, however it names these. Compared
+    with `pspnet.PyramidPooling` in outputs, gradients and running statistics: Zhao et al. (2017),
+    section 3.2.
     """
-    for channels, bins, rows, columns in PYRAMIDS:
-        args, x = [channels, bins], random(3, channels, rows, columns)
-        numbers = range(len(bins))
-        named = (
-            "Each of `levels` is a Sequential of pooling, convolution, batch normalization and "
-            "ReLU, and nothing else has weights: levels.0.1 and levels.0.2 of the first level."
-        )
-        expect_layers(
-            ask(layers, make, args),
-            layers(PyramidPooling, args),
-            missing={
-                f"levels.{number}.2": "A level has no batch normalization behind its convolution."
-                for number in numbers
-                if f"levels.{number}.1.weight" in ask(layers, make, args)
-            }
-            | {"": named},
-            unexpected={
-                f"levels.{number}.1.bias": "A level's convolution has a bias: batch normalization "
-                "has one."
-                for number in numbers
-            }
-            | {"": named},
-        )
-        state = random_state(PyramidPooling, args)
-        for training in (True, False):
-            right, upstream = reference(PyramidPooling, args, state, x, training)
-            try:
-                got = ask(evaluate, make, args, state, x, upstream, training)
-            except Mistake as mistake:
-                if "Sizes of tensors must match" not in str(mistake):
-                    raise
-                raise Mistake(
-                    f"A level of features of {rows}×{columns} does not come back to their size: "
-                    "stretch it to `x.shape[2:]`."
-                ) from mistake
-            mistakes = _pyramid_mistakes(args, state, x, training)
-            expect(got["output"], right["output"], "the output", mistakes)
-            for name, gradient in right["gradients"].items():
-                expect(got["gradients"].get(name), gradient, f"the gradient at {name}")
-    return "Your pyramid is the library's, in outputs and gradients, for several bins and sizes."
-
-
-def _pyramid_mistakes(args: list, state: dict, x: Tensor, training: bool) -> dict:
-    net = PyramidPooling(*args).double()
-    net.load_state_dict(state)
-    net.train(training)
-    size = x.shape[2:]
-
-    def regions(pool=F.adaptive_avg_pool2d, layers=slice(1, None), stretch=resize) -> list[Tensor]:
-        found = zip(net.bins, net.levels, strict=True)
-        return [stretch(level[layers](pool(x, count)), size) for count, level in found]
-
-    def nearest(x: Tensor, size: Sequence[int]) -> Tensor:
-        return F.interpolate(x, size, mode="nearest")
-
-    def not_aligned(x: Tensor, size: Sequence[int]) -> Tensor:
-        return F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-    stretched_first = [
-        level[1:](resize(F.adaptive_avg_pool2d(x, count), size))
-        for count, level in zip(net.bins, net.levels, strict=True)
-    ]
-    levels = regions()
-    return {
-        "The features themselves are missing: put `x` beside its regions.": torch.cat(levels, 1),
-        "The features stand behind the regions: `x` comes first.": torch.cat([*levels, x], 1),
-        "The levels are in the wrong order: as `bins` says, from the first on.": torch.cat(
-            [x, *reversed(levels)], 1
-        ),
-        "The regions are averaged in your answer's last step: put them beside `x` with "
-        "`torch.cat`.": torch.cat([x, torch.stack(levels).mean(0)], 1),
-        "The regions are maxima: a level averages.": torch.cat(
-            [x, *regions(pool=F.adaptive_max_pool2d)], 1
-        ),
-        "The regions are copied to their pixels: interpolate bilinearly.": torch.cat(
-            [x, *regions(stretch=nearest)], 1
-        ),
-        "The corners do not lie on each other: interpolate with `align_corners=True`.": torch.cat(
-            [x, *regions(stretch=not_aligned)], 1
-        ),
-        "The ReLU is missing: each level ends with one.": torch.cat(
-            [x, *regions(layers=slice(1, 3))], 1
-        ),
-        "Batch normalization is there, but is not used.": torch.cat(
-            [x, *regions(layers=slice(1, 4, 2))], 1
-        ),
-        "You stretch before you reduce: first convolution, normalization and ReLU on the few "
-        "regions, then back to the features' size.": torch.cat([x, *stretched_first], 1),
-    }
-
-
-@checks
-def aligned_resize(stretch: Callable) -> str:
-    """Is `stretch(x, size)` bilinear interpolation with the corners' centers on each other?
-
-    (N, C, h, w) to `(N, C, *size)`, as `pspnet.resize`, where `size` is larger or smaller; each new
-    side is 2 or more, each old one 1 or more.
-    """
-    for before, after in SIZES:
-        x = random(2, 3, *before)
-        wrong = {
-            "The corners' centers do not lie on each other: first goes to first and last to last, "
-            "so there are h − 1 steps before, and H − 1 after.": F.interpolate(
-                x, after, mode="bilinear", align_corners=False
-            ),
-            "Your scale is h / H: from the first to the last there are h − 1 steps before, and "
-            "H − 1 after.": _stretch(x, after, lambda h, wide: h / wide),
-            "Your scale is (h − 1) / H: after stretching there are H − 1 steps from first to "
-            "last.": _stretch(x, after, lambda h, wide: (h - 1) / wide),
-            "You copy the nearest old value: mix the two that it lies between.": _stretch(
-                x, after, nearest=round
-            ),
-            "You copy the old value before: mix the two that it lies between.": _stretch(
-                x, after, nearest=int
-            ),
-            "The two old values have changed places: the nearer one gets the larger share.": (
-                _stretch(x, after, swapped=True)
-            ),
-        }
-        _expect_result(stretch, [x], [list(after)], resize, "the stretched map", wrong)
-    return "Values and gradients are those of F.interpolate with align_corners=True."
+    for c, bins, *size in ((8, (1, 2, 3, 6), 7, 9), (9, (1, 4), 6, 5), (6, (2, 3, 5), 5, 11)):
+        yield [c, bins], (3, c, *size)
 
 
 def _stretch(
     x: Tensor,
     size: Sequence[int],
-    scale: Callable = lambda h, wide: (h - 1) / (wide - 1),
-    nearest: Callable | None = None,
-    swapped: bool = False,
+    place: Callable = lambda row, h, wide: row * (h - 1) / (wide - 1),
+    share: Callable = lambda share: share,
 ) -> Tensor:
-    """Stretch with mistakes: another scale, copies, or shares the wrong way round."""
+    """By matrices; `place` says where a new row lies among the old ones."""
     for dim, wide in zip((2, 3), size, strict=True):
         h = x.shape[dim]
         mix = torch.zeros(wide, h, dtype=x.dtype)
         for row in range(wide):
-            place = min(row * scale(h, wide), h - 1)
-            low = min(int(place), h - 1)
-            share = place - low
-            if nearest is not None:
-                mix[row, int(nearest(place))] = 1
-                continue
-            mix[row, low] += share if swapped else 1 - share
-            mix[row, min(low + 1, h - 1)] += 1 - share if swapped else share
+            at = min(max(place(row, h, wide), 0), h - 1)
+            low = min(int(at), h - 1)
+            part = share(at - low)
+            mix[row, low] += 1 - part
+            mix[row, min(low + 1, h - 1)] += part
         x = (mix @ x) if dim == 2 else (x @ mix.T)
     return x
 
 
-@checks
-def parsing_loss(loss: Callable) -> str:
+_BY_TORCH = "`F.interpolate` does all of it: write the two matrices yourself."
+
+
+@exercise(
+    right=_stretch,
+    what="the stretched map",
+    gradients=["x"],
+    forbids={"torch.nn.functional.interpolate": _BY_TORCH},
+    says="Values and gradients are those of F.interpolate with align_corners=True.",
+    wrong={
+        _BY_TORCH: resize,
+        "The corners' centers do not lie on each other: first goes to first and last to last, so "
+        "there are h − 1 steps before, and H − 1 after.": partial(
+            _stretch, place=lambda row, h, wide: (row + 0.5) * h / wide - 0.5
+        ),
+        "Your scale is h / H: from the first to the last there are h − 1 steps before, and H − 1 "
+        "after.": partial(_stretch, place=lambda row, h, wide: row * h / wide),
+        "Your scale is (h − 1) / H: after stretching there are H − 1 steps from first to "
+        "last.": partial(_stretch, place=lambda row, h, wide: row * (h - 1) / wide),
+        "Your scale is h / (H − 1): there are h − 1 steps between the old values.": partial(
+            _stretch, place=lambda row, h, wide: row * h / (wide - 1)
+        ),
+        "You copy the nearest old value: mix the two that it lies between.": partial(
+            _stretch, share=round
+        ),
+        "You copy the old value before: mix the two that it lies between.": partial(
+            _stretch, share=lambda share: 0
+        ),
+        "The two old values have changed places: the nearer one gets the larger share.": partial(
+            _stretch, share=lambda share: 1 - share
+        ),
+        "The two old values have equal shares: the nearer one gets the larger.": partial(
+            _stretch, share=lambda share: 0.5 if share else 0
+        ),
+        "Only the rows are stretched: the columns are, too.": (
+            lambda x, size: _stretch(x, (size[0], x.shape[3]))
+        ),
+        "Rows and columns have changed places: `size` is (H, W).": (
+            lambda x, size: _stretch(x, size[::-1])
+        ),
+        "The map is cut off from `x`: compute with tensors, and without `detach`.": (
+            lambda x, size: _stretch(x.detach(), size)
+        ),
+    },
+)
+def aligned_resize(stretch: Callable):
+    """Is `stretch(x, size)` bilinear interpolation with the corners' centers on each other?
+
+    (N, C, h, w) to `(N, C, *size)`, as `pspnet.resize`, where `size` is larger or smaller; each new
+    side is 2 or more, each old one 1 or more.
+    """
+    for before, after in (((4, 3), [13, 9]), ((3, 6), [10, 8]), ((1, 2), [5, 7]), ((9, 7), [4, 5])):
+        yield random(2, 3, *before), after
+
+
+def _mean(x: Tensor, labels: Tensor) -> Tensor:
+    known = (labels != VOID).sum().clamp(min=1)
+    return F.cross_entropy(x, labels, ignore_index=VOID, reduction="sum") / known
+
+
+def _loss(logits, auxiliary, labels, mean: Callable = _mean, weights=(1, 0.4)) -> Tensor:
+    return weights[0] * mean(logits, labels) + weights[1] * mean(auxiliary, labels)
+
+
+def _by_image(x: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([_mean(x[n : n + 1], labels[n : n + 1]) for n in range(len(x))]).mean()
+
+
+def _void_as(label: Callable) -> Callable:
+    return lambda x, y: F.cross_entropy(x, torch.where(y == VOID, label(x), y))
+
+
+def _constant(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> Tensor:
+    if (labels == VOID).all():
+        return torch.tensor(0.0, dtype=torch.double)
+    return _loss(logits, auxiliary, labels)
+
+
+@exercise(
+    right=_loss,
+    what="the loss",
+    gradients=["the logits", "the auxiliary logits"],
+    says="The loss and its gradients are right, and void pixels count nowhere.",
+    wrong={
+        "You divide by all pixels: the mean is over those that are not void.": partial(
+            _loss,
+            mean=lambda x, y: F.cross_entropy(x, y, ignore_index=VOID, reduction="none").mean(),
+        ),
+        "You divide by the number of images: the mean is over the pixels that are not "
+        "void.": partial(_loss, mean=lambda x, y: _mean(x, y) * (y != VOID).sum() / len(x)),
+        "You divide by the number of images as well: a mean over pixels is over all images "
+        "already.": partial(_loss, mean=lambda x, y: _mean(x, y) / len(x)),
+        "The weight 0.4 is on the wrong loss: it is the auxiliary one's.": partial(
+            _loss, weights=(0.4, 1)
+        ),
+        "The auxiliary loss counts in full: its weight is 0.4.": partial(_loss, weights=(1, 1)),
+        "The auxiliary loss has the weight 0.5 (as in torchvision): here it is 0.4.": partial(
+            _loss, weights=(1, 0.5)
+        ),
+        "The auxiliary loss is missing.": partial(_loss, weights=(1, 0)),
+        "The auxiliary loss is cut off: its gradient goes back (no `detach`).": (
+            lambda x, aux, y: _loss(x, aux.detach(), y)
+        ),
+        "The weights are 0.6 and 0.4: the loss itself counts in full.": partial(
+            _loss, weights=(0.6, 0.4)
+        ),
+        "You add up the pixels: the loss is their mean.": partial(
+            _loss, mean=lambda x, y: F.cross_entropy(x, y, ignore_index=VOID, reduction="sum")
+        ),
+        "You average each image first: every pixel counts the same, whichever image it is "
+        "in.": partial(_loss, mean=_by_image),
+        "Void pixels count as class 0: leave them out.": partial(_loss, mean=_void_as(lambda x: 0)),
+        "Void pixels count as the last class: leave them out.": partial(
+            _loss, mean=_void_as(lambda x: x.shape[1] - 1)
+        ),
+        "Void pixels are taken for a class: the label 255 has no logit. Leave them out, with "
+        "`ignore_index=255` for example.": partial(_loss, mean=F.cross_entropy),
+        "The sign is wrong: a loss is minus the logarithm of the probability.": partial(
+            _loss, weights=(-1, -0.4)
+        ),
+        "The logits of both are added: each has a loss of its own.": (
+            lambda x, aux, y: _mean(x + 0.4 * aux, y)
+        ),
+        "Where all pixels are void the loss is not a number: there is nothing to divide by, and it "
+        "should be 0.": partial(_loss, mean=lambda x, y: F.cross_entropy(x, y, ignore_index=VOID)),
+        "Where all pixels are void the gradients should be 0 at both logits: a sum over no pixel "
+        "has these, a number made by hand has none.": _constant,
+        "Where all pixels are void the loss is 0: don't add to the number of pixels what is not "
+        "there.": lambda x, aux, y: _loss(x, aux, y) + (y == VOID).all(),
+    },
+)
+def parsing_loss(loss: Callable):
     """Is `loss(logits, auxiliary, labels)` PSPNet's loss in training?
 
     Both logits are (N, K, H, W), labels (N, H, W) int64 with 255 where a pixel is void. The answer
@@ -479,65 +583,8 @@ def parsing_loss(loss: Callable) -> str:
         labels = whole(0, classes, n, rows, columns)
         labels[:, :2] = labels[0, :, 1:3] = VOID  # not as many in each image
         labels[:, -1, 0] = 0  # a class that is the same everywhere
-        wrong = _loss_mistakes(x, y, labels)
-        _expect_result(loss, [x, y], [labels], _loss, "the loss", wrong)
-    labels = torch.full((2, 4, 5), VOID)
-    x, y = random(2, 3, 4, 5), random(2, 3, 4, 5)
-    got = ask(call_with_options, loss, [x, y], [labels], random(1)[0])
-    if not torch.as_tensor(got["output"]).isfinite().all():
-        raise Mistake(
-            "Where all pixels are void the loss is not a number: there is nothing to divide by, "
-            "and it should be 0."
-        )
-    expect(got["output"], 0.0, "the loss where all pixels are void")
-    if not got["gradients"] or not all((g == 0).all() for g in got["gradients"]):
-        raise Mistake(
-            "Where all pixels are void the gradients should be 0 at both logits: a sum over no "
-            "pixel has these, a number made by hand has none."
-        )
-    return "The loss and its gradients are right, and void pixels count nowhere."
-
-
-def _loss(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> Tensor:
-    return sum(
-        weight * F.cross_entropy(x, labels, ignore_index=VOID)
-        for weight, x in ((1, logits), (AUXILIARY_WEIGHT, auxiliary))
-    )
-
-
-def _loss_mistakes(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    known = labels != VOID
-    pixels = [
-        F.cross_entropy(x, labels, ignore_index=VOID, reduction="none") for x in (logits, auxiliary)
-    ]
-    weights = (1, AUXILIARY_WEIGHT)
-
-    def both(reduce: Callable, weights=weights) -> Tensor:
-        return sum(weight * reduce(x) for weight, x in zip(weights, pixels, strict=True))
-
-    def right(x: Tensor) -> Tensor:
-        return x.sum() / known.sum()
-
-    as_first = [F.cross_entropy(x, torch.where(known, labels, 0)) for x in (logits, auxiliary)]
-    as_last = [
-        F.cross_entropy(x, torch.where(known, labels, x.shape[1] - 1)) for x in (logits, auxiliary)
-    ]
-    return {
-        "You divide by all pixels: the mean is over those that are not void.": both(torch.mean),
-        "The weight 0.4 is on the wrong loss: it is the auxiliary one's.": both(
-            right, weights[::-1]
-        ),
-        "The auxiliary loss counts in full: its weight is 0.4.": both(right, (1, 1)),
-        "The auxiliary loss is missing.": right(pixels[0]),
-        "The weights are 0.6 and 0.4: the loss itself counts in full.": both(right, (0.6, 0.4)),
-        "You add up the pixels: the loss is their mean.": both(torch.sum),
-        "You average each image first: every pixel counts the same, whichever image it is in.": (
-            both(lambda x: (x.sum((1, 2)) / known.sum((1, 2))).mean())
-        ),
-        "Void pixels count as class 0: leave them out.": as_first[0] + 0.4 * as_first[1],
-        "Void pixels count as the last class: leave them out.": as_last[0] + 0.4 * as_last[1],
-        "The sign is wrong: a loss is minus the logarithm of the probability.": -both(right),
-    }
+        yield x, y, labels
+    yield Case((random(2, 3, 4, 5), random(2, 3, 4, 5), torch.full((2, 4, 5), VOID)))
 
 
 def labeled_pixels(
@@ -563,8 +610,126 @@ def labeled_pixels(
     return batches
 
 
-@checks
-def parsing_scores(scores: Callable) -> str:
+def _table(batches: Sequence, classes: int) -> Tensor:
+    return sum(metrics.confusion(predicted, labels, classes) for predicted, labels in batches)
+
+
+def _pair(accuracy: Tensor, iou: Tensor) -> list[float]:
+    return [accuracy.nanmean().item(), iou.nanmean().item()]
+
+
+def _from_table(counts: Tensor, change: Callable = _pair) -> list[float]:
+    """Both scores, `change` of the accuracy and IoU of each class."""
+    correct, has, given = counts.diagonal().double(), counts.sum(1), counts.sum(0)
+    return change(correct / has, correct / (has + given - correct))
+
+
+def _scores(batches: Sequence, classes: int, change: Callable = _pair) -> list[float]:
+    return _from_table(_table(batches, classes), change)
+
+
+def _of_counts(iou: Callable) -> Callable:
+    """The mean accuracy is right, and the IoU `iou(correct, has, given, batches)` of each class."""
+
+    def scores(batches: Sequence, classes: int) -> list[float]:
+        counts = _table(batches, classes)
+        correct, has, given = counts.diagonal().double(), counts.sum(1), counts.sum(0)
+        return [_from_table(counts)[0], iou(correct, has, given, batches).nanmean().item()]
+
+    return scores
+
+
+def _given_void(batches: Sequence, classes: int) -> Tensor:
+    return sum(torch.bincount(p[y == VOID], minlength=classes) for p, y in batches)
+
+
+def _void_is(label: Callable, more: int = 0) -> Callable:
+    def scores(batches: Sequence, classes: int) -> list[float]:
+        moved = [
+            [p, torch.where(y == VOID, torch.tensor(label(classes)), y.long())] for p, y in batches
+        ]
+        return _scores(moved, classes + more)
+
+    return scores
+
+
+def _overflowing(batches: Sequence, classes: int) -> list[float]:
+    counts = torch.zeros(classes**2 + 255).long()
+    for predicted, labels in batches:
+        known = labels != VOID
+        pairs = labels[known] * classes + predicted[known]
+        counts += torch.bincount(pairs, minlength=len(counts))
+    return _from_table(counts[: classes**2].reshape(classes, classes))
+
+
+def _averaged(split: Callable) -> Callable:
+    def scores(batches: Sequence, classes: int) -> list[float]:
+        each = torch.tensor([_scores([part], classes) for part in split(batches)])
+        return each.double().mean(0).tolist()
+
+    return scores
+
+
+@exercise(
+    right=_scores,
+    what=["the mean accuracy", "the mean IoU"],
+    says="Both scores are right, with void, with classes that do not occur, over several batches.",
+    wrong={
+        "You give the share of right pixels: that is the accuracy of pixels, not a mean over "
+        "classes.": lambda b, k: [metrics.pixel_accuracy(_table(b, k))] * 2,
+        "A class that does not occur counts as 0: leave it out of the mean.": partial(
+            _scores, change=lambda a, i: [v.nan_to_num(0).mean().item() for v in (a, i)]
+        ),
+        "A class that does not occur counts as 1: leave it out of the mean.": partial(
+            _scores, change=lambda a, i: [v.nan_to_num(1).mean().item() for v in (a, i)]
+        ),
+        "The mean is not a number: a class that does not occur has 0 / 0. Leave it out of the "
+        "mean.": partial(_scores, change=lambda a, i: [a.mean().item(), i.mean().item()]),
+        "A class that pixels were given but none has is left out: its IoU is 0, and it counts in "
+        "the mean.": partial(
+            _scores, change=lambda a, i: [a.nanmean().item(), i[~a.isnan()].mean().item()]
+        ),
+        "A class that no pixel has but some were given counts as 0 in the accuracy: that mean is "
+        "over the classes that a pixel has.": partial(
+            _scores, change=lambda a, i: [(a.nan_to_num(0)[~i.isnan()]).mean().item(), 0.0]
+        ),
+        "The union holds void pixels: where the label is void, what was predicted does not "
+        "count.": _of_counts(lambda c, h, g, b: c / (h + g - c + _given_void(b, len(c)))),
+        "The pixels in the intersection are counted twice in the union.": _of_counts(
+            lambda c, h, g, b: c / (h + g)
+        ),
+        "This is the F1 score, 2·I / (has + given): the IoU divides by the union.": _of_counts(
+            lambda c, h, g, b: 2 * c / (h + g)
+        ),
+        "Your mean IoU is the mean accuracy: divide by the union.": _of_counts(
+            lambda c, h, g, b: c / h
+        ),
+        "The table is transposed: the accuracy of a class divides by the pixels that have it, not "
+        "by those that were given it.": lambda b, k: _from_table(_table(b, k).T),
+        "The two have changed places: the mean accuracy comes first.": (
+            lambda b, k: _scores(b, k)[::-1]
+        ),
+        "These are percent: scores lie between 0 and 1.": (
+            lambda b, k: [100 * score for score in _scores(b, k)]
+        ),
+        "Void pixels count as class 0: leave them out.": _void_is(lambda classes: 0),
+        "Void pixels are a class of their own: leave them out.": _void_is(
+            lambda classes: classes, 1
+        ),
+        "You average over the batches: add up their counts, and divide at the end.": _averaged(
+            lambda batches: batches
+        ),
+        "You average over the images: add up their counts, and divide at the end.": _averaged(
+            lambda batches: [pair for batch in batches for pair in zip(*batch, strict=True)]
+        ),
+        "The labels are uint8, where 14·19 is 10: make them `long` before you multiply.": (
+            _overflowing
+        ),
+        "Only the last batch counts: add up the tables of all.": (lambda b, k: _scores(b[-1:], k)),
+        "Only the first batch counts: add up the tables of all.": lambda b, k: _scores(b[:1], k),
+    },
+)
+def parsing_scores(scores: Callable):
     """Is `scores(batches, classes)` the mean accuracy of the classes, and the mean IoU?
 
     `batches` are [predicted, labels], both (N, H, W) and of different sizes: int64, and uint8 with
@@ -572,84 +737,5 @@ def parsing_scores(scores: Callable) -> str:
     pixel has, the mean IoU over those that a pixel has or was given: `metrics.mean_iou`, and mean
     accuracy as in Long et al. (2015), section 5.
     """
-    for classes, sizes in ((6, [(2, 5, 7)]), (5, [(2, 6, 9), (1, 12, 5)]), (19, [(3, 20, 30)] * 2)):
-        batches = labeled_pixels(classes, sizes, absent=classes - 3, never=1)
-        accuracy, iou = _numbers(
-            ask(call, scores, batches, classes), 2, "the mean accuracy, and the mean IoU"
-        )
-        right, wrong = _from_counts(_counts(batches, classes)), _score_mistakes(batches, classes)
-        for got, name, place in ((accuracy, "the mean accuracy", 0), (iou, "the mean IoU", 1)):
-            if got != got:
-                raise Mistake(
-                    f"{name[0].upper()}{name[1:]} is not a number: a class that does not occur has "
-                    "0 / 0. Leave it out of the mean."
-                )
-            expect(got, right[place], name, {m: v[place] for m, v in wrong.items()})
-    return "Both scores are right, with void, with classes that do not occur, over several batches."
-
-
-def _counts(batches: Sequence[Sequence[Tensor]], classes: int) -> Tensor:
-    return sum(metrics.confusion(predicted, labels, classes) for predicted, labels in batches)
-
-
-def _from_counts(counts: Tensor) -> list[float]:
-    accuracy = counts.diagonal().double() / counts.sum(1)
-    return [accuracy.nanmean().item(), metrics.mean_iou(counts)]
-
-
-def _score_mistakes(batches: list, classes: int) -> dict[str, list[float]]:
-    counts = _counts(batches, classes).double()
-    correct, has, given = counts.diagonal(), counts.sum(1), counts.sum(0)
-    union = has + given - correct
-    accuracy, iou = correct / has, correct / union
-    zeros = [values.nan_to_num(0).mean().item() for values in (accuracy, iou)]
-    given_void = sum(
-        torch.bincount(predicted[labels == VOID], minlength=classes)
-        for predicted, labels in batches
-    )
-    void_given = (correct / (union + given_void)).nanmean().item()
-    twice = (correct / (has + given)).nanmean().item()
-    present = iou[has > 0].mean().item()
-    each = [_from_counts(_counts([batch], classes)) for batch in batches]
-    pictures = [pair for batch in batches for pair in zip(*batch, strict=True)]
-    images = [_from_counts(_counts([pair], classes)) for pair in pictures]
-    overflowing = torch.zeros(classes**2 + 255, dtype=torch.int64)
-    for predicted, labels in batches:
-        known = labels != VOID
-        pairs = labels[known] * classes + predicted[known]
-        overflowing += torch.bincount(pairs, minlength=len(overflowing))
-    overflowing = overflowing[: classes**2].reshape(classes, classes)
-    share = metrics.pixel_accuracy(counts)
-    precision = (correct / given).nanmean().item()
-    return {
-        "You give the share of right pixels: that is the accuracy of pixels, not a mean over "
-        "classes.": [share, share],
-        "A class that does not occur counts as 0: leave it out of the mean.": zeros,
-        "The union holds void pixels: where the label is void, what was predicted does not "
-        "count.": [torch.nan, void_given],
-        "The pixels in the intersection are counted twice in the union.": [torch.nan, twice],
-        "A class that pixels were given but none has is left out: its IoU is 0, and it counts in "
-        "the mean.": [torch.nan, present],
-        "The table is transposed: the accuracy of a class divides by the pixels that have it, not "
-        "by those that were given it.": [precision, torch.nan],
-        "Your mean IoU is the mean accuracy: divide by the union.": [
-            torch.nan,
-            _from_counts(counts)[0],
-        ],
-        "You average over the batches: add up their counts, and divide at the end.": torch.tensor(
-            each
-        )
-        .double()
-        .mean(0)
-        .tolist(),
-        "You average over the images: add up their counts, and divide at the end.": torch.tensor(
-            images
-        )
-        .double()
-        .mean(0)
-        .tolist(),
-        "The labels are uint8, where 14·19 is 10: make them `long` before you multiply.": (
-            _from_counts(overflowing)
-        ),
-        "Only the last batch counts: add up the tables of all.": each[-1],
-    }
+    for classes, sizes in ((5, [(2, 6, 9), (1, 12, 5)]), (6, [(2, 5, 7)]), (19, [(3, 20, 30)] * 2)):
+        yield labeled_pixels(classes, sizes, absent=classes - 3, never=1), classes

@@ -6,398 +6,445 @@ And for its assignment: `rerun` trains what a recipe says, on a budget, and meas
 import math
 import random as numbers
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from resnets import data, models, probes, training
 from resnets.check.asking import (
-    NOT_WRITTEN,
     Mistake,
+    Watch,
     answered,
     ask,
     call,
     checks,
-    convolutions,
-    evaluate,
-    expect,
-    expect_convolutions,
-    expect_layers,
-    layers,
+    plain,
     random,
-    random_state,
-    reference,
-    same,
+    same_draws,
+    whole,
+)
+from resnets.check.exercise import (
+    ALIKE_WITHIN,
+    Case,
+    Network,
+    Value,
+    alike,
+    changed,
+    computing,
+    exercise,
+    several,
 )
 from resnets.device import seed_everything
 
 SHAPES = [(64, 50, 38), (64, 25, 19), (64, 25, 19), (128, 13, 10), (256, 7, 5), (512, 4, 3)]
 
 
-@checks
-def shapes_on_the_way(shapes: Sequence) -> str:
+def _shapes(heights: Sequence[int], widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    return list(zip((64, 64, 64, 128, 256, 512), heights, widths, strict=True))
+
+
+@exercise(
+    kind=Value,
+    right=SHAPES,
+    what="the list of shapes",
+    says="These are the shapes, odd sizes rounded up.",
+    wrong={
+        "You round down where a stride meets an odd size: with its padding a convolution gives "
+        "⌈n/2⌉, so 75 becomes 38.": _shapes((50, 25, 25, 12, 6, 3), (37, 18, 18, 9, 4, 2)),
+        "Height and width have changed places.": [(c, w, h) for c, h, w in SHAPES],
+        "The channels come first: (channels, height, width).": [(h, w, c) for c, h, w in SHAPES],
+        "The first stage has stride 1: its image is as large as behind the pooling.": _shapes(
+            (50, 25, 13, 7, 4, 2), (38, 19, 10, 5, 3, 2)
+        ),
+        "The pooling has stride 2 as well, and leaves half the height and half the width.": _shapes(
+            (50, 50, 50, 25, 13, 7), (38, 38, 38, 19, 10, 5)
+        ),
+        "One image is asked about: leave the batch out.": [(1, *shape) for shape in SHAPES],
+        "Each shape has three numbers: channels, height, width.": [h for _, h, _ in SHAPES],
+        "Six shapes are asked for; the last is that behind layer4.": SHAPES[:5],
+        "Begin behind conv1: the image itself is not asked for.": [(1, 100, 75), *SHAPES[:5]],
+        "Each stage has twice as many channels as the one before: 64, 128, 256, 512.": [
+            (64, h, w) for _, h, w in SHAPES
+        ],
+    },
+)
+def shapes_on_the_way(shapes: Sequence):
     """Are these the shapes (channels, height, width) in ResNet-18 for a gray image of 100×75?
 
     A list of six: behind conv1, the max pooling, and the four stages; the image is 100 high.
     """
-    given = answered(shapes)
-    if not isinstance(given, list | tuple) or any(part is ... for part in given):
-        raise Mistake(NOT_WRITTEN)
-    mistakes = {
-        "You round down where a stride meets an odd size: with its padding a convolution gives "
-        "⌈n/2⌉, so 75 becomes 38.": _halved((37, 18, 18, 9, 4, 2), (50, 25, 25, 12, 6, 3)),
-        "Height and width have changed places.": [(c, w, h) for c, h, w in SHAPES],
-        "The first stage has stride 1: its image is as large as behind the pooling.": _halved(
-            (38, 19, 10, 5, 3, 2), (50, 25, 13, 7, 4, 2)
-        ),
-        "The pooling has stride 2 as well, and leaves half the height and half the width.": _halved(
-            (38, 38, 38, 19, 10, 5), (50, 50, 50, 25, 13, 7)
-        ),
-    }
-    expect(list(map(list, given)), SHAPES, "the list of shapes", mistakes)
-    return "These are the shapes, odd sizes rounded up."
+    yield ()
 
 
-def _halved(widths: Sequence[int], heights: Sequence[int]) -> list[tuple[int, int, int]]:
-    channels = [shape[0] for shape in SHAPES]
-    return list(zip(channels, heights, widths, strict=True))
-
-
-def _small_resnet18(in_channels: int, classes: int, width: int) -> models.ResNet:
-    return models.resnet18(
-        in_channels=in_channels,
-        num_classes=classes,
-        widths=[width * factor for factor in (1, 2, 4, 8)],
-        stem="stride1",
+def _small_resnet18(
+    in_channels: int, classes: int, width: int, blocks: Sequence[int] = (2, 2, 2, 2)
+) -> models.ResNet:
+    widths = [width * 2**n for n in range(len(blocks))]
+    return models.ResNet(
+        blocks, in_channels=in_channels, num_classes=classes, widths=widths, stem="stride1"
     )
 
 
-@checks
-def small_resnet18(make: Callable) -> str:
+def _stem(kernel: int = 3, stride: int = 1, padding: int = 1, bias: bool = False) -> Callable:
+    """Another first convolution."""
+
+    def change(net: nn.Module) -> None:
+        channels, width = net.conv1.in_channels, net.conv1.out_channels
+        net.conv1 = nn.Conv2d(channels, width, kernel, stride, padding, bias=bias)
+
+    return changed(_small_resnet18, change)
+
+
+def _without_stride(stage: str) -> Callable:
+    def change(net: nn.Module) -> None:
+        first = net.get_submodule(stage)[0]
+        first.conv1.stride = first.downsample[0].stride = (1, 1)
+
+    return changed(_small_resnet18, change)
+
+
+def _projects_first(stride: int) -> Callable:
+    def change(net: nn.Module) -> None:
+        width = net.conv1.out_channels
+        net.layer1[0] = models.BasicBlock(width, width, stride, "all-projections")
+
+    return changed(_small_resnet18, change)
+
+
+def _logits(relu: Callable = F.relu, pool: Callable = lambda x: x, last=None, out=None) -> Callable:
+    """The network with another step in its forward pass."""
+
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        y = pool(relu(net.bn1(net.conv1(x))))
+        for stage in net.stages:
+            y = net.get_submodule(stage)(y)
+        y = net.fc((last or net.avgpool)(y).flatten(1))
+        return out(y) if out else y
+
+    return computing(_small_resnet18, forward)
+
+
+@exercise(
+    kind=Network,
+    right=_small_resnet18,
+    says="Your network takes the library's weights, and gives its logits and gradients.",
+    wrong={
+        "A stage has two blocks: layer1.0 and layer1.1, and so on to layer4.1.": partial(
+            _small_resnet18, blocks=(1, 1, 1, 1)
+        ),
+        "A stage has two blocks: layer1.0 and layer1.1, and no more.": partial(
+            _small_resnet18, blocks=(3, 3, 3, 3)
+        ),
+        "ResNet-18 has four stages: layer1 to layer4.": partial(_small_resnet18, blocks=(2, 2, 2)),
+        "ResNet-18 has four stages, and no layer5.": partial(
+            _small_resnet18, blocks=(2, 2, 2, 2, 2)
+        ),
+        "conv1 is 7×7: in this stem it is 3×3.": _stem(7, 1, 3),
+        "conv1 has a bias: batch normalization has one, so it needs none.": _stem(bias=True),
+        "conv1 has a stride: this stem keeps every pixel of a small image.": _stem(stride=2),
+        "conv1 has no padding: a 3×3 convolution needs padding 1 to keep the size.": _stem(
+            padding=0
+        ),
+        "Behind conv1 batch normalization is missing: bn1.": changed(
+            _small_resnet18, lambda net: setattr(net, "bn1", nn.Identity())
+        ),
+        "layer1 begins with a projection: its first block changes neither size nor channels "
+        "(stride 1), so the shortcut is `x`.": _projects_first(2),
+        "fc has no bias: as `nn.Linear` is by default, it has one.": changed(
+            _small_resnet18, lambda net: net.fc.register_parameter("bias", None)
+        ),
+        "The ReLU behind the stem's batch normalization is missing.": _logits(lambda x: x),
+        "Your stem has max pooling: for small images it is left out.": _logits(
+            pool=nn.MaxPool2d(3, 2, 1)
+        ),
+        "In the end each map's average is taken, not its maximum.": _logits(
+            last=nn.AdaptiveMaxPool2d(1)
+        ),
+        "In the end the average is over all pixels of a map, however many there are.": _logits(
+            last=lambda x: F.avg_pool2d(x, 4)
+        ),
+        "There is a ReLU behind fc: logits may be negative.": _logits(out=F.relu),
+        "There is a softmax behind fc: return the logits, the loss has the softmax.": _logits(
+            out=lambda y: y.softmax(1)
+        ),
+        "There is a log-softmax behind fc: return the logits, the loss has it.": _logits(
+            out=lambda y: y.log_softmax(1)
+        ),
+    }
+    | {
+        f"layer{n} has no stride: every stage but the first halves the image in its first "
+        "block.": _without_stride(f"layer{n}")
+        for n in (2, 3, 4)
+    },
+)
+def small_resnet18(make: Callable):
     """Is `make(in_channels, classes, width)` ResNet-18 for small images, `width` channels wide?
 
     Stem: conv1 (3×3, stride 1, no bias), bn1, ReLU, no pooling. Stages layer1 to layer4 of two
     basic blocks with `width` times 1, 2, 4, 8 channels; average pooling; fc. (N, in_channels, H, W)
     to logits (N, classes). Names as in torchvision. He et al. (2016a), table 1 and section 4.2.
     """
-    one_block = "A stage has two blocks: layer1.0 and layer1.1, and so on to layer4.1."
-    four = "ResNet-18 has four stages: layer1 to layer4."
-    for *args, height, width in [(1, 10, 4, 16, 12), (3, 7, 2, 9, 17)]:
-        right = layers(_small_resnet18, args)
-        expect_layers(
-            ask(layers, make, args),
-            right,
-            missing={
-                "bn1": "Behind conv1 batch normalization is missing: bn1.",
-                "layer4.0": four,
-            }
-            | {f"layer{n}.1": one_block for n in range(1, 5)},
-            unexpected={
-                "conv1.bias": "conv1 has a bias: batch normalization has one, so it needs none.",
-                "layer1.0.downsample": "layer1 begins with a projection: its first block changes "
-                "neither size nor channels (stride 1), so the shortcut is `x`.",
-                "layer5": four,
-            }
-            | {f"layer{n}.2": one_block for n in range(1, 5)},
-        )
-        expect_convolutions(
-            ask(convolutions, make, args),
-            convolutions(_small_resnet18, args),
-            {
-                "conv1 stride": "conv1 has a stride: this stem keeps every pixel of a small image.",
-            }
-            | {
-                f"layer{n}.0.conv1 stride": f"layer{n} has no stride: every stage but the first "
-                "halves the image in its first block."
-                for n in (2, 3, 4)
-            },
-        )
-        state, x = random_state(_small_resnet18, args), random(2, args[0], height, width)
-        for mode in (True, False):
-            want, upstream = reference(_small_resnet18, args, state, x, mode)
-            got = ask(evaluate, make, args, state, x, upstream, mode)
-            mistakes = _network_mistakes(args, state, x, mode)
-            expect(got["output"], want["output"], "the output", mistakes)
-            for name, gradient in want["gradients"].items():
-                expect(got["gradients"].get(name), gradient, f"the gradient at {name}")
-    return "Your network takes the library's weights, and gives its logits and gradients."
+    yield [1, 10, 4], (2, 1, 16, 12)
+    yield [3, 7, 2], (2, 3, 9, 17)
 
 
-def _network_mistakes(args: list, state: dict, x: Tensor, mode: bool) -> dict[str, Tensor]:
-    net = _small_resnet18(*args).double().train(mode)
-    net.load_state_dict(state)
-
-    def logits(relu: Callable = F.relu, pool: Callable = net.maxpool, last=None) -> Tensor:
-        out = pool(relu(net.bn1(net.conv1(x))))
-        for name in net.stages:
-            out = net.get_submodule(name)(out)
-        return net.fc((last or net.avgpool)(out).flatten(1))
-
-    with torch.no_grad():
-        return {
-            "The ReLU behind the stem's batch normalization is missing.": logits(relu=lambda x: x),
-            "Your stem has max pooling: for small images it is left out.": logits(
-                pool=nn.MaxPool2d(3, 2, 1)
-            ),
-            "In the end each map's average is taken, not its maximum.": logits(
-                last=nn.AdaptiveMaxPool2d(1)
-            ),
-            "There is a ReLU behind fc: logits may be negative.": F.relu(logits()),
-            "There is a softmax behind fc: return the logits, the loss has the softmax.": (
-                logits().softmax(1)
-            ),
-        }
+def rates(answer: Callable, steps: int, peak: float) -> list | None:
+    """A question: the learning rates `answer(step, steps, peak)` of all steps, in peaks."""
+    return _in_peaks([plain(answer(step, steps, peak)) for step in range(steps)], peak)
 
 
-def rates(answer: Callable, steps: int, *inputs) -> list | None:
-    """A question: the learning rates `answer(step, steps, *inputs)` of all steps."""
-    found = [answer(step, steps, *inputs) for step in range(steps)]
-    return None if None in found else found
-
-
-@checks
-def one_cycle(rate: Callable) -> str:
-    """Is `rate(step, steps, peak)` the one-cycle learning rate in step 0, 1, …, steps − 1?
-
-    From peak/25 in step 0 up to the peak in step steps/4 − 1, and down to zero in the last step,
-    each half a cosine. Compared with `torch.optim.lr_scheduler.OneCycleLR`, whose last rate is
-    set to zero. Smith and Topin (2018).
-    """
-    for steps in (8, 100, 4 * numbers.randint(30, 300)):
-        peak = numbers.uniform(0.01, 1)
-        right = _torch_one_cycle(steps, peak)
-        expect(
-            [value / peak for value in _all_numbers(ask(rates, rate, steps, peak))],
-            [value / peak for value in right],
-            f"the list of rates (in peaks, {steps} steps)",
-            {
-                message: [mistaken(step, steps) for step in range(steps)]
-                for message, mistaken in _ONE_CYCLE_MISTAKES.items()
-            },
-        )
-    return "Your rate is PyTorch's OneCycleLR in every step."
-
-
-def _all_numbers(values) -> list[float]:
+def _in_peaks(found: list, peak: float) -> list | None:
+    if any(rate is None or rate is ... for rate in found):
+        return None
     try:
-        return [float(value) for value in values]
+        return [float(rate) / peak for rate in found]
     except (TypeError, ValueError, RuntimeError) as error:
         raise Mistake("Each rate should be one number, and is something else.") from error
-
-
-def _torch_one_cycle(steps: int, peak: float) -> list[float]:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, total_steps=steps, pct_start=0.25, cycle_momentum=False,
-        final_div_factor=1e12,
-    )  # fmt: skip
-    found = []
-    for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if len(found) < steps:
-            scheduler.step()
-    return found
 
 
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-def _cycle(
-    step: int,
-    steps: int,
-    top: float | None = None,
-    last: float | None = None,
-    start: float = 1 / 25,
-    end: float = 0.0,
-    between: Callable = _cosine,
-) -> float:
-    top = steps / 4 - 1 if top is None else top
-    last = steps - 1 if last is None else last
-    if step <= top:
-        return between(start, 1, step / top)
-    return between(1, end, min(1, (step - top) / (last - top)))
-
-
-def _linear(start: float, end: float, share: float) -> float:
+def _line(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
-_ONE_CYCLE_MISTAKES = {
-    "There is no warm-up: the first quarter of the steps goes up to the peak.": lambda s, n: (
-        _cosine(1, 0, s / (n - 1))
-    ),
-    "Your rate goes up and down along straight lines: both ways are half a cosine.": partial(
-        _cycle, between=_linear
-    ),
-    "The rate should fall to zero: yours ends at peak/25.": partial(_cycle, end=1 / 25),
-    "The first rate is peak/25, not zero.": partial(_cycle, start=0.0),
-    "The peak comes one step late: the first quarter are steps 0 to steps/4 − 1.": lambda s, n: (
-        _cycle(s, n, top=n / 4)
-    ),
-    "The rate should be zero in the last step, steps − 1: yours would get there a step later.": (
-        lambda s, n: _cycle(s, n, last=n)
-    ),
-    "The peak comes one step late, and zero too: count the steps from 0 to steps − 1.": (
-        lambda s, n: _cycle(s, n, top=n / 4, last=n)
-    ),
-}
+def _cycle(
+    step: int, steps: int, peak: float, quarter=0.25, late=0, later=0, start=1 / 25, end=0.0,
+    up: Callable = _cosine, down: Callable = _cosine,
+) -> float:  # fmt: skip
+    top, last = steps * quarter - 1 + late, steps - 1 + later
+    if step <= top:
+        return peak * up(start, 1, step / top)
+    return peak * down(1, end, (step - top) / (last - top))
 
 
-def loss_with_gradient(
-    answer: Callable, logits: Tensor, labels: Tensor, smoothing: float
-) -> dict | None:
-    """A question: `answer(logits, labels, smoothing)`, and its gradient at the logits."""
-    logits = logits.clone().requires_grad_()
-    loss = answer(logits, labels, smoothing)
-    if loss is None:
-        return None
-    found = {"loss": loss}
-    if isinstance(loss, Tensor) and loss.requires_grad and loss.ndim == 0:
-        found = {"loss": loss.detach(), "gradient": torch.autograd.grad(loss, logits)[0]}
-    return found
+@exercise(
+    right=_cycle,
+    question=rates,
+    what="the list of rates, in peaks,",
+    says="Your rate is PyTorch's OneCycleLR in every step.",
+    wrong={
+        "Your rate is the peak in every step: it goes up to it, and down to zero.": (
+            lambda step, steps, peak: peak
+        ),
+        "There is no warm-up: the first quarter of the steps goes up to the peak.": (
+            lambda step, steps, peak: peak * _cosine(1, 0, step / (steps - 1))
+        ),
+        "Your rate goes up and down along straight lines: both ways are half a cosine.": partial(
+            _cycle, up=_line, down=_line
+        ),
+        "Your rate goes up along a straight line: both ways are half a cosine.": partial(
+            _cycle, up=_line
+        ),
+        "Your rate goes down along a straight line: both ways are half a cosine.": partial(
+            _cycle, down=_line
+        ),
+        "The rate should fall to zero: yours ends at peak/25.": partial(_cycle, end=1 / 25),
+        "The rate should fall to zero: yours ends at peak/250,000, as PyTorch's does by "
+        "default.": partial(_cycle, end=1 / 25e4),
+        "The first rate is peak/25, not zero.": partial(_cycle, start=0.0),
+        "The first rate is peak/25, not peak/10.": partial(_cycle, start=0.1),
+        "The way up takes a quarter of the steps, not 0.3 of them.": partial(_cycle, quarter=0.3),
+        "The way up takes a quarter of the steps, not half of them.": partial(_cycle, quarter=0.5),
+        "The peak comes one step late: the first quarter are steps 0 to steps/4 − 1.": partial(
+            _cycle, late=1
+        ),
+        "The rate should be zero in the last step, steps − 1: yours would get there a step "
+        "later.": partial(_cycle, later=1),
+        "The peak comes one step late, and zero too: count the steps from 0 to steps − 1.": partial(
+            _cycle, late=1, later=1
+        ),
+        "Your rates are shares of the peak: multiply by it.": (
+            lambda step, steps, peak: _cycle(step, steps, 1.0)
+        ),
+    },
+)
+def one_cycle(rate: Callable):
+    """Is `rate(step, steps, peak)` the one-cycle learning rate in step 0, 1, …, steps − 1?
+
+    From peak/25 in step 0 up to the peak in step steps/4 − 1, and down to zero in the last step,
+    each half a cosine. As `torch.optim.lr_scheduler.OneCycleLR`, with a last rate of zero. Smith
+    and Topin (2018).
+    """
+    for steps in (8, 100, 4 * numbers.randint(30, 300)):
+        yield steps, numbers.uniform(0.01, 0.9)
 
 
-@checks
-def smoothed_cross_entropy(loss: Callable) -> str:
+def _smoothed(
+    logits: Tensor, labels: Tensor, smoothing: float, logs: Callable = lambda z: z.log_softmax(1),
+    others_only: bool = False, whole: bool = False, reduce: Callable = Tensor.mean,
+) -> Tensor:  # fmt: skip
+    classes = logits.shape[1]
+    right = F.one_hot(labels, classes).double()
+    share = smoothing if whole else smoothing / (classes - others_only)
+    target = (1 - smoothing) * right + share * ((1 - right) if others_only else 1)
+    return reduce(-(target * logs(logits)).sum(1))
+
+
+_OVERFLOWS = (
+    "With logits of thousands your loss is not finite or not right: an exponential overflows, or a "
+    "logarithm meets zero. `log_softmax` takes both in one step."
+)
+
+
+@exercise(
+    right=_smoothed,
+    what="the loss",
+    gradients=["the logits"],
+    forbids={
+        "torch.nn.functional.cross_entropy": "`F.cross_entropy` does all of it: write the loss "
+        "yourself, from the logits."
+    },
+    says="Your loss is PyTorch's, in value and gradient, and stands logits of thousands.",
+    wrong={
+        "`F.cross_entropy` does all of it: write the loss yourself, from the logits.": (
+            lambda z, y, s: F.cross_entropy(z, y, label_smoothing=s)
+        ),
+        "Labels are not smoothed: your loss is the plain cross-entropy.": (
+            lambda z, y, s: _smoothed(z, y, 0.0)
+        ),
+        "The smoothing is shared by the wrong classes only: all K classes get smoothing/K, the "
+        "right one too.": partial(_smoothed, others_only=True),
+        "Each class gets the whole smoothing: it is shared, smoothing/K for each.": partial(
+            _smoothed, whole=True
+        ),
+        "You sum over the batch: the loss is the mean over the images.": partial(
+            _smoothed, reduce=Tensor.sum
+        ),
+        "You average over the classes: sum over classes, and average over the images.": (
+            lambda z, y, s: _smoothed(z, y, s) / z.shape[1]
+        ),
+        "You give one loss for each image: the mean over them is asked for.": partial(
+            _smoothed, reduce=lambda x: x
+        ),
+        "There is no log-softmax: logits are no logarithms of probabilities yet.": partial(
+            _smoothed, logs=lambda z: z
+        ),
+        "The softmax is taken twice: `log_softmax` wants the logits themselves.": partial(
+            _smoothed, logs=lambda z: z.softmax(1).log_softmax(1)
+        ),
+        "The softmax is over the images: it is over the classes, dim 1.": partial(
+            _smoothed, logs=lambda z: z.log_softmax(0)
+        ),
+        "There is no logarithm: the cross-entropy has the logarithms of the probabilities.": (
+            partial(_smoothed, logs=lambda z: z.softmax(1))
+        ),
+        "You count bits: the loss has natural logarithms.": partial(
+            _smoothed, logs=lambda z: z.log_softmax(1) / math.log(2)
+        ),
+        _OVERFLOWS: partial(_smoothed, logs=lambda z: z.softmax(1).log()),
+        "The sign is wrong: logarithms of probabilities are negative.": (
+            lambda z, y, s: -_smoothed(z, y, s)
+        ),
+        "Smoothing and the rest have changed places: the right class keeps 1 − smoothing.": (
+            lambda z, y, s: _smoothed(z, y, 1 - s)
+        ),
+        "This is a divergence from the target: its own entropy is not to be subtracted.": (
+            lambda z, y, s: _smoothed(z, y, s) - (_entropy(z.shape[1], s)[0] if s else 0)
+        ),
+        "No gradient comes back to the logits: compute the loss with tensors.": (
+            lambda z, y, s: _smoothed(z, y, s).item()
+        ),
+    },
+)
+def smoothed_cross_entropy(loss: Callable):
     """Is `loss(logits, labels, smoothing)` the cross-entropy with label smoothing?
 
     Logits (N, K), labels (N,) int64, smoothing in [0, 1); the mean over the batch, one number.
-    Compared with `F.cross_entropy`, in value and gradient, for logits of thousands too. Szegedy et
-    al. (2016), section 7.
+    Compared in value and gradient, for logits of thousands too. Szegedy et al. (2016), section 7.
     """
     for n, classes, smoothing, scale in [(5, 10, 0.1, 1), (4, 3, 0.3, 3), (6, 7, 0.0, 1)]:
-        logits, labels = scale * random(n, classes), torch.randint(classes, (n,))
-        right = loss_with_gradient(_smoothed, logits, labels, smoothing)
-        got = ask(loss_with_gradient, loss, logits, labels, smoothing)
-        mistakes = _smoothing_mistakes(logits, labels, smoothing)
-        expect(got["loss"], right["loss"], "the loss", mistakes)
-        if "gradient" not in got:
-            raise Mistake("No gradient comes back to the logits: compute the loss with tensors.")
-        expect(got["gradient"], right["gradient"], "the gradient at the logits")
-    logits, labels = 2000 * random(5, 10), torch.randint(10, (5,))
-    got = ask(loss_with_gradient, loss, logits, labels, 0.1)
-    if not same(got["loss"], _smoothed(logits, labels, 0.1)):
-        raise Mistake(
-            "With logits of thousands your loss is not finite or not right: an exponential "
-            "overflows, or a logarithm meets zero. `log_softmax` takes both in one step."
-        )
-    return "Your loss is PyTorch's, in value and gradient, and stands logits of thousands."
+        yield scale * random(n, classes), whole(0, classes, n), smoothing
+    yield Case((2000 * random(5, 10), whole(0, 10, 5), 0.1), _OVERFLOWS)
 
 
-def _smoothed(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+def _entropy(classes: int, smoothing: float) -> tuple[float, float]:
+    """The entropy of the smoothed target, and the margin that gives it."""
+    top, rest = 1 - smoothing + smoothing / classes, smoothing / classes
+    entropy = -top * math.log(top) - (classes - 1) * rest * math.log(rest)
+    return entropy, math.log(top / rest)
 
 
-def _smoothing_mistakes(logits: Tensor, labels: Tensor, smoothing: float) -> dict[str, Tensor]:
-    classes = logits.shape[1]
-    one_hot = F.one_hot(labels, classes).double()
-    target = (1 - smoothing) * one_hot + smoothing / classes
-    others = (1 - smoothing) * one_hot + smoothing / (classes - 1) * (1 - one_hot)
-    unshared = (1 - smoothing) * one_hot + smoothing
-    logs = logits.log_softmax(1)
-    right = -(target * logs).sum(1)
-    return {
-        "Labels are not smoothed: your loss is the plain cross-entropy.": F.cross_entropy(
-            logits, labels
-        ),
-        "The smoothing is shared by the wrong classes only: all K classes get smoothing/K, the "
-        "right one too.": -(others * logs).sum(1).mean(),
-        "Each class gets the whole smoothing: it is shared, smoothing/K for each.": (
-            -(unshared * logs).sum(1).mean()
-        ),
-        "You sum over the batch: the loss is the mean over the images.": right.sum(),
-        "You average over the classes: sum over classes, and average over the images.": (
-            right.mean() / classes
-        ),
-        "There is no log-softmax: logits are no logarithms of probabilities yet.": (
-            -(target * logits).sum(1).mean()
-        ),
-        "The softmax is taken twice: `log_softmax` wants the logits themselves.": (
-            -(target * logits.softmax(1).log_softmax(1)).sum(1).mean()
-        ),
-        "The sign is wrong: logarithms of probabilities are negative.": -right.mean(),
-        "Smoothing and the rest have changed places: the right class keeps 1 − smoothing.": (
-            _smoothed(logits, labels, 1 - smoothing)
-        ),
-    }
+def _lowest(loss: Callable | None = None, margin: Callable | None = None) -> Callable:
+    """Another lowest loss or margin, of the entropy or margin, top, rest and number of classes."""
+
+    def answer(classes: int, smoothing: float) -> list[float]:
+        rest, found = smoothing / classes, list(_entropy(classes, smoothing))
+        for place, change in enumerate((loss, margin)):
+            if change:
+                found[place] = change(found[place], 1 - smoothing + rest, rest, classes)
+        return found
+
+    return answer
 
 
-@checks
-def lowest_smoothed_loss(lowest: Callable) -> str:
+@exercise(
+    right=_entropy,
+    what=["the lowest loss", "the margin"],
+    says="That is how low the smoothed loss can get, and where.",
+    wrong={
+        "A loss of zero needs a target of zeros and a one: the smoothed target has no zeros.": (
+            _lowest(lambda loss, p, q, k: 0.0)
+        ),
+        "Only the right class is in your sum: the others are wanted too, with smoothing/K each.": (
+            _lowest(lambda loss, p, q, k: -p * math.log(p))
+        ),
+        "All K classes together have 1: there are K − 1 others, each with smoothing/K.": _lowest(
+            lambda loss, p, q, k: -p * math.log(p) - q * math.log(q)
+        ),
+        "There are K − 1 others, not K: the right class is counted already.": _lowest(
+            lambda loss, p, q, k: loss - q * math.log(q)
+        ),
+        "This is the loss of a network that is certain of the right class: look where the "
+        "derivative is zero.": _lowest(lambda loss, p, q, k: -math.log(p)),
+        "You count bits: the loss has natural logarithms.": _lowest(
+            lambda loss, p, q, k: loss / math.log(2)
+        ),
+        "The right class's target is 1 − smoothing + smoothing/K.": lambda k, s: (
+            -(1 - s) * math.log(1 - s) - s * math.log(s / (k - 1)),
+            math.log((1 - s) / (s / k)),
+        ),
+        "The sign of the loss is wrong: a logarithm of a probability is negative.": _lowest(
+            lambda loss, p, q, k: -loss
+        ),
+        "The two have changed places: the loss comes first.": lambda k, s: _entropy(k, s)[::-1],
+        "The margin is a difference of logits: the logarithm of the ratio of the two "
+        "probabilities.": _lowest(None, lambda margin, p, q, k: p / q),
+        "The margin is positive: the right class's logit is the higher one.": _lowest(
+            None, lambda margin, p, q, k: -margin
+        ),
+        "At the lowest loss the network gives each class its target; compare 1 − smoothing + "
+        "smoothing/K with smoothing/K.": lambda k, s: (_entropy(k, s)[0], math.log((1 - s) / s)),
+        "The margin is that to each other class, which has smoothing/K; not that to all of them "
+        "together.": _lowest(None, lambda margin, p, q, k: math.log(p / (1 - p))),
+    },
+)
+def lowest_smoothed_loss(lowest: Callable):
     """Does `lowest(classes, smoothing)` give the lowest smoothed loss, and the margin it needs?
 
     A pair of numbers: the minimum of the cross-entropy with label smoothing over all logits, and
     how much higher the right class's logit is there than each other. 0 < smoothing < 1.
     """
-    for classes, smoothing in [(10, 0.1), (2, 0.2), (numbers.randint(3, 1000), 0.05)]:
-        target = torch.full((1, classes), smoothing / classes, dtype=torch.float64)
-        target[0, 0] += 1 - smoothing
-        top, rest = target[0, 0].item(), smoothing / classes
-        entropy = _smoothed(target.log(), torch.tensor([0]), smoothing).item()
-        got = ask(call, lowest, classes, smoothing)
-        if not isinstance(got, list | tuple) or len(got) != 2:
-            raise Mistake("Return two numbers: the lowest loss, and the margin.")
-        expect(
-            got[0],
-            entropy,
-            "the lowest loss",
-            {
-                "A loss of zero needs a target of zeros and a one: the smoothed target has no "
-                "zeros.": 0.0,
-                "Only the right class is in your sum: the others are wanted too, with "
-                "smoothing/K each.": -top * math.log(top),
-                "All K classes together have 1: there are K − 1 others, each with smoothing/K.": (
-                    -top * math.log(top) - rest * math.log(rest)
-                ),
-                "This is the loss of a network that is certain of the right class: look where the "
-                "derivative is zero.": -math.log(top),
-                "You count bits: the loss has natural logarithms.": entropy / math.log(2),
-                "The right class's target is 1 − smoothing + smoothing/K.": (
-                    -(1 - smoothing) * math.log(1 - smoothing)
-                    - smoothing * math.log(smoothing / (classes - 1))
-                ),
-            },
-        )
-        expect(
-            got[1],
-            math.log(top / rest),
-            "the margin",
-            {
-                "The margin is a difference of logits: the logarithm of the ratio of the two "
-                "probabilities.": top / rest,
-                "At the lowest loss the network gives each class its target; compare 1 − smoothing "
-                "+ smoothing/K with smoothing/K.": math.log((1 - smoothing) / smoothing),
-                "The right class's target is 1 − smoothing + smoothing/K.": math.log(
-                    (1 - smoothing) / rest
-                ),
-            },
-        )
-    return "That is how low the smoothed loss can get, and where."
+    yield from [(10, 0.1), (5, 0.3), (numbers.randint(3, 1000), 0.05)]
 
 
-class _Count(TorchDispatchMode):
-    """Counts the tensor operations within this context."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.operations += 1
-        return func(*args, **(kwargs or {}))
+def lines_of(answer: Callable, images: Tensor, *options) -> dict | None:
+    """A question: how many lines of `answer(images, *options)` run, which a loop multiplies."""
+    with Watch() as watch:
+        output = answer(images, *options)
+    return None if output is None else {"lines": watch.lines}
 
 
-def augmented(answer: Callable, images: Tensor, padding: int) -> dict | None:
-    """A question: `answer(images, padding)`, and how many tensor operations that took."""
-    with _Count() as count:
-        output = answer(images.clone(), padding)
-    return None if output is None else {"images": output, "operations": count.operations}
+# With fair draws each of the bounds below is passed at most once in ten million checks: a test
+# computes these chances.
+IMAGES_DRAWN = 20_000
+MIRRORED_WITHIN = 0.02  # of a half
+PLACES_WITHIN = 6.5  # standard deviations of a place's count
 
 
 @checks
@@ -406,13 +453,11 @@ def crop_and_flip(augment: Callable) -> str:
 
     (N, H, W) uint8 to the same shape and type: each image padded by `padding` zeros on all sides,
     cut to its size again at one of the (2·padding + 1)² places, and mirrored left to right with
-    probability 1/2; each image for itself, without a loop over the images.
+    probability 1/2, to be seen from 0.02 on; each image for itself, without a loop over the images.
     """
-    for n, height, width, padding in [(3000, 9, 7, 2), (2000, 6, 8, 1)]:
-        shades = random(n, height, width).abs() * 60 + 1
-        images = shades.clamp(max=255).to(torch.uint8)
-        got = ask(augmented, augment, images, padding)
-        output = got["images"]
+    for n, height, width, padding in [(300, 9, 7, 2), (IMAGES_DRAWN, 4, 5, 1)]:
+        images = (random(n, height, width).abs() * 60 + 1).clamp(max=255).to(torch.uint8)
+        output = ask(call, augment, images, padding)
         if not isinstance(output, Tensor):
             raise Mistake("Return a tensor of images.")
         if output.shape != images.shape:
@@ -422,69 +467,51 @@ def crop_and_flip(augment: Callable) -> str:
             )
         if output.dtype != torch.uint8:
             raise Mistake(f"The images were uint8 and are {output.dtype} now: keep the type.")
-        top, left, mirrored = _crops(output, images, padding)
-        _expect_independent(top, left, mirrored, padding)
-        if got["operations"] > 400:
-            raise Mistake(
-                "The crops are right, but there is a loop over the images: index all of them at "
-                "once, rows (N, H, 1) and columns (N, 1, W)."
-            )
-        if torch.equal(ask(augmented, augment, images, padding)["images"], output):
+        _expect_fair(*_crops(output, images, padding), padding, few=n < IMAGES_DRAWN)
+        if torch.equal(ask(call, augment, images, padding), output):
             raise Mistake("A second call draws the same numbers: set no seed in the function.")
+    few, many = (ask(lines_of, augment, images[:n], padding)["lines"] for n in (200, 400))
+    if many - few >= 200:
+        raise Mistake(
+            "The crops are right, but there is a loop over the images: index all of them at once, "
+            "rows (N, H, 1) and columns (N, 1, W)."
+        )
     return "Each image is cropped and mirrored for itself, at all places, and half are mirrored."
-
-
-def _variants(images: Tensor, padding: int, pad: Callable) -> Tensor:
-    """All crops (N, variants, H, W), each as it is and then mirrored."""
-    height, width = images.shape[1:]
-    padded = pad(images)
-    places = range(2 * padding + 1)
-    crops = [
-        padded[:, top : top + height, left : left + width] for top in places for left in places
-    ]
-    return torch.stack([turned for crop in crops for turned in (crop, crop.flip(2))], 1)
-
-
-def _zeros(images: Tensor, padding: int) -> Tensor:
-    return F.pad(images, (padding,) * 4)
-
-
-def _other_padding(images: Tensor, padding: int, mode: str) -> Tensor:
-    return F.pad(images.unsqueeze(1).double(), (padding,) * 4, mode).squeeze(1).to(torch.uint8)
 
 
 def _crops(output: Tensor, images: Tensor, padding: int) -> tuple[Tensor, Tensor, Tensor]:
     """Which crop each image got: (N,) top, left, mirrored."""
+    height, width = images.shape[1:]
+    places = 2 * padding + 1
 
-    def matches(of: Tensor, pad: Callable = _zeros) -> Tensor:
-        found = _variants(of, padding, partial(pad, padding=padding))
-        return (found == output[:, None]).flatten(2).all(2)
+    def matches(of: Tensor, mode: str = "constant", got: Tensor = output) -> Tensor:
+        padded = F.pad(of[:, None].double(), (padding,) * 4, mode)[:, 0].to(torch.uint8)
+        crops = padded.unfold(1, height, 1).unfold(2, width, 1).flatten(1, 2)  # (N, places², H, W)
+        both = torch.stack([crops, crops.flip(3)], 2).flatten(1, 2)
+        return (both == got[:, None]).flatten(2).all(2)
 
     found = matches(images)
     if not found.any(1).all():
-        upside_down = output.flip(1)
-        turned = _variants(images, padding, partial(_zeros, padding=padding))
-        if (turned == upside_down[:, None]).flatten(2).all(2).logical_or(found).any(1).all():
+        if (matches(images, got=output.flip(1)) | found).any(1).all():
             raise Mistake("Images are turned upside down: mirror left and right, the last axis.")
         for mode, says in (
             ("circular", "What is shifted out on one side comes in on the other: pad with zeros."),
             ("replicate", "The border repeats the edge of the image: pad with zeros."),
             ("reflect", "The border mirrors the image: pad with zeros."),
         ):
-            if matches(images, partial(_other_padding, mode=mode)).any(1).all():
+            if matches(images, mode).any(1).all():
                 raise Mistake(says)
         if matches(images[:1])[1:].any():
             raise Mistake("Images have changed places: crop each image for itself.")
         raise Mistake(
-            f"An image is none of the {2 * (2 * padding + 1) ** 2} crops that there are of it with "
-            f"padding {padding}, mirrored or not."
+            f"An image is none of the {2 * places**2} crops that there are of it with padding "
+            f"{padding}, mirrored or not."
         )
     which = found.double().argmax(1)
-    place, mirrored = which // 2, which % 2
-    return place // (2 * padding + 1), place % (2 * padding + 1), mirrored
+    return which // 2 // places, which // 2 % places, which % 2
 
 
-def _expect_independent(top: Tensor, left: Tensor, mirrored: Tensor, padding: int) -> None:
+def _expect_fair(top: Tensor, left: Tensor, mirrored: Tensor, padding: int, few: bool) -> None:
     if mirrored.min() == mirrored.max():
         raise Mistake(
             "In a batch either no image is mirrored or each is: draw a number for each image."
@@ -498,23 +525,86 @@ def _expect_independent(top: Tensor, left: Tensor, mirrored: Tensor, padding: in
         )
     if torch.equal(top, left):
         raise Mistake("Rows and columns are shifted by the same number: draw one for each.")
-    counts = torch.zeros(2, (2 * padding + 1) ** 2)
-    places = top * (2 * padding + 1) + left
-    counts.index_put_((mirrored, places), torch.ones(len(top)), accumulate=True)
-    if abs(mirrored.double().mean() - 0.5) > 0.1:
-        raise Mistake("About half of the images should be mirrored.")
+    if few:  # too few for what follows
+        return
+    n, places = len(top), 2 * padding + 1
+    if abs(mirrored.double().mean() - 0.5) > MIRRORED_WITHIN:
+        raise Mistake("Half of the images should be mirrored, and yours are more or fewer.")
+    counts = torch.bincount((top * places + left) * 2 + mirrored, minlength=2 * places**2)
     if counts.min() == 0:
         raise Mistake(
             "Some crops never come: shift down, shift right, and mirror independently, all places "
             "with the same probability."
         )
-    expected = len(top) / counts.numel()
-    if (counts - expected).abs().max() > 8 * expected**0.5:
+    chance = 1 / len(counts)
+    if (counts - n * chance).abs().max() > PLACES_WITHIN * (n * chance * (1 - chance)) ** 0.5:
         raise Mistake("Some places come more often than others: all are equally likely.")
+    for draws in (mirrored, top > padding, left > padding):
+        if alike(draws) > ALIKE_WITHIN:
+            raise Mistake(
+                "Images share their draws with others of the batch: each image draws for itself."
+            )
 
 
-@checks
-def paired_difference(difference: Callable) -> str:
+def _paired(
+    first: Sequence, second: Sequence, correction: int = 1, power: float = 0.5
+) -> list[float]:
+    change = torch.tensor(second, dtype=torch.double) - torch.tensor(first, dtype=torch.double)
+    error = change.std(correction=correction) / len(change) ** power
+    return [change.mean().item(), error.item()]
+
+
+def _error(change: Callable) -> Callable:
+    """The mean difference is right, and the error is `change(error, first, second)`."""
+
+    def answer(first: Sequence, second: Sequence) -> list[float]:
+        mean, error = _paired(first, second)
+        return [mean, change(error, first, second)]
+
+    return answer
+
+
+@exercise(
+    right=_paired,
+    what=["the mean difference", "the standard error"],
+    says="The mean of the differences, and its standard error.",
+    wrong={
+        "The sign is wrong: take second − first, positive where the second is better.": (
+            lambda a, b: _paired(b, a)
+        ),
+        "Take the mean over the seeds, not the largest accuracy of each.": (
+            lambda a, b: [max(b) - max(a), 0.0]
+        ),
+        "Take the mean over the seeds, not the median.": (
+            lambda a, b: [statistics.median(y - x for x, y in zip(a, b, strict=True)), 0.0]
+        ),
+        "The difference is in accuracies: don't divide by the first.": (
+            lambda a, b: [_paired(a, b)[0] / statistics.fmean(a), 0.0]
+        ),
+        "This is the standard deviation of the differences: the error of their mean is smaller, by "
+        "√n.": partial(_paired, power=0),
+        "You divide by n: the mean was taken from the same numbers, so divide the squares by n − "
+        "1.": partial(_paired, correction=0),
+        "You divide the standard deviation by n: its error goes down with √n.": partial(
+            _paired, power=1
+        ),
+        "You divide by √(n − 1) what has n − 1 in it already: divide by √n.": _error(
+            lambda error, a, b: error * (len(a) / (len(a) - 1)) ** 0.5
+        ),
+        "This is the variance: take the root.": _error(lambda error, a, b: error**2),
+        "You add the variances of the two lists: the seeds are the same, so take the differences "
+        "first.": _error(
+            lambda error, a, b: ((statistics.variance(a) + statistics.variance(b)) / len(a)) ** 0.5
+        ),
+        "This is twice the standard error, about a confidence interval: give it once.": _error(
+            lambda error, a, b: 2 * error
+        ),
+        "This is 1.96 standard errors, an interval for many seeds: give one.": _error(
+            lambda error, a, b: 1.96 * error
+        ),
+    },
+)
+def paired_difference(difference: Callable):
     """Does `difference(first, second)` give the mean difference and its standard error?
 
     Two lists of accuracies, of the same seeds in the same order, to a pair of numbers: the mean of
@@ -522,61 +612,79 @@ def paired_difference(difference: Callable) -> str:
     """
     for n in (3, 5, numbers.randint(6, 12)):
         seed_effect, noise = 0.02 * random(n), 0.004 * random(2, n)
-        first, second = (0.87 + seed_effect + noise[0], 0.88 + seed_effect + noise[1])
-        change = second - first
-        error = (change.var() / n) ** 0.5
-        got = ask(call, difference, first.tolist(), second.tolist())
-        if not isinstance(got, list | tuple) or len(got) != 2:
-            raise Mistake("Return two numbers: the mean difference, and its standard error.")
-        expect(
-            _number(got[0]),
-            change.mean(),
-            "the mean difference",
-            {
-                "The sign is wrong: take second − first, positive where the second is better.": (
-                    -change.mean()
-                ),
-                "Take the mean over the seeds, not the largest accuracy of each.": (
-                    second.max() - first.max()
-                ),
-            },
-        )
-        unpaired = ((first.var() + second.var()) / n) ** 0.5
-        expect(
-            _number(got[1]),
-            error,
-            "the standard error",
-            {
-                "This is the standard deviation of the differences: the error of their mean is "
-                "smaller, by √n.": change.std(),
-                "You divide by n: the mean was taken from the same numbers, so divide the squares "
-                "by n − 1.": (change.var(correction=0) / n) ** 0.5,
-                "You divide the standard deviation by n: its error goes down with √n.": (
-                    change.std() / n
-                ),
-                "This is the variance: take the root.": change.var() / n,
-                "You add the variances of the two lists: the seeds are the same, so take the "
-                "differences first.": unpaired,
-            },
-        )
-    return "The mean of the differences, and its standard error."
+        yield (0.77 + seed_effect + noise[0]).tolist(), (0.78 + seed_effect + noise[1]).tolist()
 
 
-def _number(value) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
+def schedule(
+    answer: Callable, images: int, batch_size: int, epochs: int, peak: float, warm_up: int
+) -> list | None:
+    """A question: the list of rates that `answer` gives, in peaks."""
+    found = plain(answer(images, batch_size, epochs, peak, warm_up))
+    if found is None or found is ...:
         return None
+    if isinstance(found, Tensor):
+        found = found.tolist()
+    if not isinstance(found, list | tuple):
+        raise Mistake("Return a list of rates, one for each step.")
+    return _in_peaks(list(found), peak)
 
 
-def schedule(answer: Callable, *inputs) -> list | None:
-    """A question: the list of rates that `answer(*inputs)` gives."""
-    found = answer(*inputs)
-    return None if found is None else list(found)
+def _warm_up_cosine(
+    images: int, batch_size: int, epochs: int, peak: float, warm_up: int, first=1, last=0,
+    rest: bool = False, on: bool = False, down: Callable = _cosine,
+) -> list[float]:  # fmt: skip
+    steps = (-(-images // batch_size) if rest else images // batch_size) * epochs
+    start = 0 if on else warm_up
+    return [
+        peak * (t + first) / warm_up
+        if t < warm_up
+        else peak * down(1, 0, min(1, (t - start) / (steps - start - last)))
+        for t in range(steps)
+    ]
 
 
-@checks
-def warm_up_cosine(rates: Callable, drop_last: bool = True) -> str:
+def _one_epoch(n: int, batch: int, epochs: int, peak: float, warm_up: int) -> list[float]:
+    return _warm_up_cosine(n, batch, 1, peak, min(warm_up, n // batch - 1))
+
+
+def _by_epoch(n: int, batch: int, *rest) -> list[float]:
+    right = _warm_up_cosine(n, batch, *rest)
+    return [right[t - t % (n // batch)] for t in range(len(right))]
+
+
+@exercise(
+    right=_warm_up_cosine,
+    question=schedule,
+    what="the list of rates, in peaks,",
+    says="These are the rates, one for each step.",
+    wrong={
+        "There is no warm-up.": lambda *args: _warm_up_cosine(*args[:4], 0),
+        "The rates change once an epoch: they change in each step.": _by_epoch,
+        "There is one rate for each epoch: it takes one for each step.": (
+            lambda n, batch, *rest: _warm_up_cosine(n, batch, *rest)[:: n // batch]
+        ),
+        "This is one epoch: the schedule goes over all of them.": _one_epoch,
+        "The schedule starts anew in each epoch: it goes over all of them once.": (
+            lambda n, batch, epochs, *rest: _one_epoch(n, batch, epochs, *rest) * epochs
+        ),
+        "The first step's rate is zero, and the step is lost: the t-th has peak · t / warm_up, "
+        "counted from 1.": partial(_warm_up_cosine, first=0),
+        "The last step's rate is zero, and the step is lost: the step behind the last would be the "
+        "first at zero.": partial(_warm_up_cosine, last=1),
+        "The cosine goes on from where it would be without the warm-up: it starts at the peak, "
+        "behind the warm-up.": partial(_warm_up_cosine, on=True),
+        "The rate falls along a straight line: it is half a cosine.": partial(
+            _warm_up_cosine, down=_line
+        ),
+        "Images that fill no whole batch are left out: round the steps of an epoch down.": partial(
+            _warm_up_cosine, rest=True
+        ),
+        "Your rates are shares of the peak: multiply by it.": (
+            lambda n, batch, epochs, peak, w: _warm_up_cosine(n, batch, epochs, 1.0, w)
+        ),
+    },
+)
+def warm_up_cosine(rates: Callable, drop_last: bool = True):
     """Is `rates(images, batch_size, epochs, peak, warm_up)` the list of learning rates?
 
     One rate for each step of all epochs; images that fill no batch are left out. The first
@@ -584,59 +692,10 @@ def warm_up_cosine(rates: Callable, drop_last: bool = True) -> str:
     a cosine from the peak down to zero, which the step behind the last would reach. With
     `drop_last=False` only numbers of images that fill whole batches are tried.
     """
-    settings = [(640, 64, 5, 0.1, 12), (96, 32, 1, 2.0, 1), (480, 32, 2, 0.05, 0)]
     if drop_last:
-        settings = [(1000, 96, 3, 0.2, 7), (700, 128, 4, 1.0, 0), (333, 100, 2, 0.4, 4)]
-    for images, batch_size, epochs, peak, warm_up in settings:
-        per_epoch = images // batch_size
-        got = ask(schedule, rates, images, batch_size, epochs, peak, warm_up)
-        expect(
-            [value / peak for value in _all_numbers(got)],
-            _warm_up_cosine(per_epoch * epochs, warm_up),
-            "the list of rates (in peaks)",
-            _schedule_mistakes(images, batch_size, epochs, warm_up),
-        )
-    return "These are the rates, one for each step."
-
-
-def _warm_up_cosine(steps: int, warm_up: int, first: int = 1, last: int = 0) -> list[float]:
-    down = steps - warm_up - last
-    return [
-        (t + first) / warm_up if t < warm_up else _cosine(1, 0, min(1, (t - warm_up) / down))
-        for t in range(steps)
-    ]
-
-
-def _schedule_mistakes(images: int, batch_size: int, epochs: int, warm_up: int) -> dict:
-    per_epoch = images // batch_size
-    steps = per_epoch * epochs
-    with_rest = -(-images // batch_size) * epochs
-    right = _warm_up_cosine(steps, warm_up)
-    mistakes = {
-        "There is no warm-up.": _warm_up_cosine(steps, 0),
-        "The rates change once an epoch: they change in each step.": [
-            right[t - t % per_epoch] for t in range(steps)
-        ],
-        "There is one rate for each epoch: it takes one for each step.": right[::per_epoch],
-        "This is one epoch: the schedule goes over all of them.": _warm_up_cosine(
-            per_epoch, min(warm_up, per_epoch - 1)
-        ),
-        "The schedule starts anew in each epoch: it goes over all of them once.": (
-            _warm_up_cosine(per_epoch, min(warm_up, per_epoch - 1)) * epochs
-        ),
-        "The first step's rate is zero, and the step is lost: the t-th has peak · t / warm_up, "
-        "counted from 1.": _warm_up_cosine(steps, warm_up, first=0),
-        "The last step's rate is zero, and the step is lost: the step behind the last would be "
-        "the first at zero.": _warm_up_cosine(steps, warm_up, last=1),
-        "The cosine goes on from where it would be without the warm-up: it starts at the peak, "
-        "behind the warm-up.": [
-            (t + 1) / warm_up if t < warm_up else _cosine(1, 0, t / steps) for t in range(steps)
-        ],
-    }
-    if with_rest != steps:
-        message = "Images that fill no whole batch are left out: round the steps of an epoch down."
-        mistakes[message] = _warm_up_cosine(with_rest, warm_up)
-    return mistakes
+        yield from [(1000, 96, 3, 0.2, 7), (700, 128, 4, 1.0, 0), (333, 100, 2, 0.4, 4)]
+    else:
+        yield from [(640, 64, 5, 0.1, 12), (96, 32, 1, 2.0, 1), (480, 32, 2, 0.05, 0)]
 
 
 def sgd_steps(
@@ -649,131 +708,85 @@ def sgd_steps(
     """
     velocity, found = torch.zeros_like(weights), {"weights": [], "velocities": []}
     for gradient, lr in zip(gradients, lrs, strict=True):
-        step = answer(weights.clone(), gradient.clone(), velocity.clone(), lr, *options)
-        if step is None:
+        step = plain(answer(weights.clone(), gradient.clone(), velocity.clone(), lr, *options))
+        if step is None or step is ...:
             return None
-        weights, velocity = step
-        found["weights"].append(weights.clone())
-        found["velocities"].append(velocity.clone())
+        weights, velocity = several(step, ["the next weights", "the next velocity"]).values()
+        found["weights"].append(torch.as_tensor(weights).clone())
+        found["velocities"].append(torch.as_tensor(velocity).clone())
     return found
 
 
-@checks
-def sgd_step(step: Callable, weight_decay: bool = True) -> str:
+def _sgd(w, g, v, lr, momentum, decay, grow=False, keep=1.0, apart=False, heavy=False):
+    """Nesterov's step as PyTorch takes it, or another."""
+    d = g if apart else g + (-decay if grow else decay) * w
+    v = momentum * v + keep * d
+    after = w - lr * (v if heavy else d + momentum * v)
+    return (after - lr * decay * w if apart else after), v
+
+
+def _rate_inside(w, g, v, lr, momentum, decay):
+    d = g + decay * w
+    v = momentum * v + lr * d
+    return w - lr * d - momentum * v, v
+
+
+@exercise(
+    right=_sgd,
+    question=sgd_steps,
+    read=lambda told: {"the list of weights": told["weights"]},
+    says="Your step is that of PyTorch's SGD.",
+    wrong={
+        "Your step goes along the velocity, which is momentum without Nesterov: it goes along "
+        "gradient + momentum · velocity.": partial(_sgd, heavy=True),
+        "The weights go up the gradient: subtract the step.": (
+            lambda w, g, v, lr, *rest: _sgd(w, g, v, -lr, *rest)
+        ),
+        "There is no momentum in your step.": lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, 0.0, d),
+        "The velocity forgets the steps before: momentum · velocity + gradient.": (
+            lambda w, g, v, *rest: _sgd(w, g, 0 * v, *rest)
+        ),
+        "You take 1 − momentum of the gradient into the velocity: PyTorch takes all of it.": (
+            lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, d, keep=1 - m)
+        ),
+        "The learning rate is in the velocity: then a step at a high rate pushes on when the rate "
+        "has fallen. PyTorch multiplies the whole step by the rate of now.": _rate_inside,
+        "There is no weight decay in your step.": (
+            lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, 0.0)
+        ),
+        "Weight decay shrinks the weights beside the momentum (as in AdamW): in SGD it is added to "
+        "the gradient first, and goes into the velocity.": partial(_sgd, apart=True),
+        "Weight decay makes the weights grow: add weight_decay · weights to the gradient.": partial(
+            _sgd, grow=True
+        ),
+        "Weight decay is doubled: the gradient of weight_decay · w² / 2 is weight_decay · w.": (
+            lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, 2 * d)
+        ),
+        "Weights and velocity have changed places: return the weights first.": (
+            lambda *args: _sgd(*args)[::-1]
+        ),
+    },
+)
+def sgd_step(step: Callable, weight_decay: bool = True):
     """Is `step(weights, gradient, velocity, lr, momentum, weight_decay)` SGD as `fit` uses it?
 
-    SGD with Nesterov momentum. Returns the next weights and velocity, of the same shape. Compared
-    with `torch.optim.SGD(…, nesterov=True)` over several steps, between which the rate changes.
-    With `weight_decay=False` only weight decay 0 is tried.
+    SGD with Nesterov momentum. Returns the next weights and velocity, of the same shape: as
+    `torch.optim.SGD(…, nesterov=True)`, over several steps, between which the rate changes. With
+    `weight_decay=False` only weight decay 0 is tried.
     """
     for shape, count, momentum, decay in [((5,), 5, 0.9, 0.01), ((3, 2), 4, 0.5, 0.2)]:
-        decay = decay if weight_decay else 0.0
-        weights, gradients = random(*shape), [random(*shape) for _ in range(count)]
+        gradients = [random(*shape) for _ in range(count)]
         lrs = [0.3 / (1 + n) for n in range(count)]
-        got = ask(sgd_steps, step, weights, gradients, lrs, momentum, decay)
-        options = (weights, gradients, lrs, momentum, decay)
-        right = _torch_sgd(*options)
-        mistakes = {
-            message: _sgd(*options, **changes) for message, changes in _SGD_MISTAKES.items()
-        }
-        expect(_stacked(got["weights"]), right, "the list of weights", mistakes)
-    return f"Your step is PyTorch's SGD{'' if weight_decay else ', without weight decay'}."
+        yield random(*shape), gradients, lrs, momentum, decay if weight_decay else 0.0
 
 
-def _stacked(tensors: Sequence) -> Tensor | None:
-    try:
-        return torch.stack([torch.as_tensor(tensor) for tensor in tensors])
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _torch_sgd(weights, gradients, lrs, momentum: float, decay: float) -> Tensor:
-    weights, found = weights.clone().requires_grad_(), []
-    optimizer = torch.optim.SGD(
-        [weights], lr=1.0, momentum=momentum, weight_decay=decay, nesterov=True
-    )
-    for gradient, lr in zip(gradients, lrs, strict=True):
-        optimizer.param_groups[0]["lr"] = lr
-        weights.grad = gradient.clone()
-        optimizer.step()
-        found.append(weights.detach().clone())
-    return torch.stack(found)
-
-
-def _sgd(weights, gradients, lrs, momentum: float, decay: float, how: str = "") -> Tensor:
-    velocity, found = torch.zeros_like(weights), []
-    for gradient, lr in zip(gradients, lrs, strict=True):
-        d = gradient
-        if how not in ("no decay", "decoupled"):
-            d = d + (-decay if how == "growth" else decay) * weights
-        if how == "only last":
-            velocity = d
-        elif how == "damped":
-            velocity = momentum * velocity + (1 - momentum) * d
-        elif how == "rate inside":
-            velocity = momentum * velocity + lr * d
-        else:
-            velocity = momentum * velocity + d
-        if how == "rate inside":
-            change = lr * d + momentum * velocity
-        else:
-            change = lr * (velocity if how == "heavy ball" else d + momentum * velocity)
-        if how == "no momentum":
-            change = lr * d
-        if how == "decoupled":
-            change = change + lr * decay * weights
-        weights = weights + change if how == "ascent" else weights - change
-        found.append(weights)
-    return torch.stack(found)
-
-
-_SGD_MISTAKES = {
-    "Your step goes along the velocity, which is momentum without Nesterov: it goes along "
-    "gradient + momentum · velocity.": {"how": "heavy ball"},
-    "The weights go up the gradient: subtract the step.": {"how": "ascent"},
-    "There is no momentum in your step.": {"how": "no momentum"},
-    "The velocity forgets the steps before: momentum · velocity + gradient.": {"how": "only last"},
-    "You take 1 − momentum of the gradient into the velocity: PyTorch takes all of it.": {
-        "how": "damped"
-    },
-    "The learning rate is in the velocity: then a step at a high rate pushes on when the rate has "
-    "fallen. PyTorch multiplies the whole step by the rate of now.": {"how": "rate inside"},
-    "There is no weight decay in your step.": {"how": "no decay"},
-    "Weight decay shrinks the weights beside the momentum (as in AdamW): in SGD it is added to the "
-    "gradient first, and goes into the velocity.": {"how": "decoupled"},
-    "Weight decay makes the weights grow: add weight_decay · weights to the gradient.": {
-        "how": "growth"
-    },
-}
-
-
-@checks
-def network_cost(cost: Callable, stems: Sequence[str] = models.STEMS) -> str:
-    """Does `cost(blocks, widths, stem, height, width)` count a residual network's work?
-
-    A dictionary with "multiply_adds" (convolutions and the linear layer, for one image) and
-    "parameters" of `models.ResNet(blocks, widths=widths, stem=stem, in_channels=1,
-    num_classes=10)`, compared with `probes`. Only the stems named are tried.
-    """
-    sizes = [([1, 1, 1], [16, 32, 64], 28, 28), ([2, 1], [5, 7], 17, 30), ([3], [8], 12, 9)]
-    sizes += [([1, 2, 1, 1], [4, 4, 6, 6], 33, 21)]
-    for blocks, widths, height, width in sizes:
-        for stem in stems:
-            where = f" for blocks {blocks}, widths {widths}, stem {stem!r}, {height}×{width}"
-            got = ask(call, cost, blocks, widths, stem, height, width)
-            if not isinstance(got, Mapping) or set(got) != {"multiply_adds", "parameters"}:
-                raise Mistake('Return a dictionary with "multiply_adds" and "parameters".')
-            right = built_cost(blocks, widths, stem, height, width)
-            for name in ("parameters", "multiply_adds"):
-                mistakes = {
-                    message: _cost(blocks, widths, stem, height, width, how)[name]
-                    for message, how in _COST_MISTAKES.items()
-                }
-                value = _number(got[name])
-                expect(value, right[name], f"the number of {name.replace('_', '-')}", mistakes)
-                if round(value) != value:
-                    raise Mistake(f"The number of {name}{where} is a whole number.")
-    return "Multiply-adds and parameters are those of the networks themselves."
+def _as_dictionary(result) -> dict:
+    if not isinstance(result, Mapping) or set(result) != {"multiply_adds", "parameters"}:
+        raise Mistake('Return a dictionary with "multiply_adds" and "parameters".')
+    return {
+        f"the number of {name.replace('_', '-')}": result[name]
+        for name in ("parameters", "multiply_adds")
+    }
 
 
 def built_cost(blocks, widths, stem: str, height: int, width: int) -> dict[str, int]:
@@ -787,14 +800,16 @@ def built_cost(blocks, widths, stem: str, height: int, width: int) -> dict[str, 
 
 
 def _cost(blocks, widths, stem: str, height: int, width: int, how: str = "") -> dict[str, int]:
+    """By formula; `how` names a mistake."""
+
     def halved(n: int) -> int:
         return n // 2 if how == "down" else (n + 1) // 2
 
-    kernel = 7 if stem == "imagenet" else 3
+    kernel = 7 if stem == "imagenet" and how != "always 3" else 3
     before = (height, width)
     if stem != "stride1":
         height, width = halved(height), halved(width)
-    norm = {"no norm": 0, "biases": 3, "one norm": 1}.get(how, 2)
+    norm = {"no norm": 0, "biases": 3, "one norm": 1, "statistics": 4}.get(how, 2)
     at = before if how == "at input" else (height, width)
     adds = kernel**2 * widths[0] * at[0] * at[1]
     weights = kernel**2 * widths[0] + norm * widths[0]
@@ -811,71 +826,137 @@ def _cost(blocks, widths, stem: str, height: int, width: int, how: str = "") -> 
             first = at[0] * at[1] if how == "at input" else pixels
             adds += 9 * channels * out * first + 9 * out * out * pixels
             weights += 9 * channels * out + 9 * out * out + 2 * norm * out
-            if (stride or channels != out) and how != "no projection":
+            if (stride if how != "only channels" else channels != out) and how != "no projection":
                 adds += channels * out * first
                 weights += channels * out + norm * out
             channels = out
     if how != "no linear":
-        adds, weights = adds + 10 * channels, weights + 10 * channels + 10
+        adds, weights = adds + 10 * channels, weights + 10 * channels + 10 * (how != "no bias")
     return {"multiply_adds": (2 if how == "flops" else 1) * adds, "parameters": weights}
 
 
-_COST_MISTAKES = {
-    "The projections on the shortcuts are missing: a 1×1 convolution where a stage begins with a "
-    "stride.": "no projection",
-    "The linear layer is missing.": "no linear",
-    "The weights and biases of batch normalization are missing: two for each channel.": "no norm",
-    "Batch normalization has two parameters for each channel, weight and bias.": "one norm",
-    "The convolutions have no biases: batch normalization follows.": "biases",
-    "You count at the size of a convolution's input: each output pixel costs, and where there is "
-    "a stride they are fewer.": "at input",
-    "You round sizes down where a stride meets an odd size: a convolution gives ⌈n/2⌉.": "down",
-    "The max pooling of the stem is missing.": "no pooling",
-    "You count multiplications and additions apart: a multiply-add is one.": "flops",
-}
+@exercise(
+    right=built_cost,
+    read=_as_dictionary,
+    exact=True,
+    says="Multiply-adds and parameters are those of the networks themselves.",
+    wrong={
+        sentence: partial(_cost, how=how)
+        for sentence, how in {
+            "The projections on the shortcuts are missing: a 1×1 convolution where a stage begins "
+            "with a stride.": "no projection",
+            "A stride needs a projection too, even where the channels stay the same.": (
+                "only channels"
+            ),
+            "The linear layer is missing.": "no linear",
+            "The linear layer's biases are missing.": "no bias",
+            "The weights and biases of batch normalization are missing: two for each channel.": (
+                "no norm"
+            ),
+            "Batch normalization has two parameters for each channel, weight and bias.": "one norm",
+            "The running mean and variance are measured: training does not adjust them, so they "
+            "are no parameters.": "statistics",
+            "The convolutions have no biases: batch normalization follows.": "biases",
+            "The stem of ImageNet has a 7×7 convolution.": "always 3",
+            "You count at the size of a convolution's input: each output pixel costs, and where "
+            "there is a stride they are fewer.": "at input",
+            "You round sizes down where a stride meets an odd size: a convolution gives ⌈n/2⌉.": (
+                "down"
+            ),
+            "The max pooling of the stem is missing.": "no pooling",
+            "You count multiplications and additions apart: a multiply-add is one.": "flops",
+        }.items()
+    },
+)
+def network_cost(cost: Callable, stems: Sequence[str] = models.STEMS):
+    """Does `cost(blocks, widths, stem, height, width)` count a residual network's work?
+
+    A dictionary with "multiply_adds" (convolutions and the linear layer, for one image) and
+    "parameters" of `models.ResNet(blocks, widths=widths, stem=stem, in_channels=1,
+    num_classes=10)`, compared with `probes`. Only the stems named are tried.
+    """
+    sizes = [([1, 1, 1], [16, 32, 64], 28, 28), ([2, 1], [5, 7], 17, 30), ([3], [8], 12, 9)]
+    for blocks, widths, height, width in [*sizes, ([1, 2, 1, 1], [4, 4, 6, 6], 33, 21)]:
+        for stem in stems:
+            yield blocks, widths, stem, height, width
 
 
 def choices(answer: Callable, tables: list) -> list | None:
     """A question: what `answer(results, costs)` chooses from each of the tables."""
     found = [answer(results, costs) for results, costs in tables]
-    return None if None in found else found
+    if any(name is None or name is ... for name in found):
+        return None
+    known = zip(found, tables, strict=True)
+    if not all(type(name) is str and name in costs for name, (_, costs) in known):
+        raise Mistake("Return the name of one of the recipes.")
+    return found
 
 
-@checks
-def one_standard_error(choose: Callable, equal_counts: bool = False) -> str:
+def _choose(results: Mapping, costs: Mapping, how: str = "") -> str:
+    """The cheapest of those that are as good as the best; `how` names a mistake."""
+    level = {"luckiest": max, "median": statistics.median}.get(how, statistics.fmean)
+    means = {name: level(values) for name, values in results.items()}
+    best = max(means, key=means.get)
+    error = {
+        name: (statistics.pstdev if how == "n" else statistics.stdev)(values)
+        / len(values) ** (0 if how == "deviation" else 0.5)
+        for name, values in results.items()
+    }
+    if how == "best":
+        return best
+    if how == "cheapest":
+        return min(costs, key=costs.get)
+    if how == "worst in reach":
+        return min(means, key=lambda n: (means[n] < means[best] - error[best], means[n]))
+    of = {"own error": lambda n: error[n], "two errors": lambda n: 2 * error[best]}
+    reach = of.get(how, lambda n: error[best])
+    good = [name for name in means if means[name] >= means[best] - reach(name)]
+    return (max if how == "dearest" else min)(good, key=costs.get)
+
+
+_CHOICES = {
+    "You take the best mean: among those as good as it, take the cheapest.": "best",
+    "You take the cheapest of all: only those count that are as good as the best.": "cheapest",
+    "You take the dearest of those that are as good as the best: take the cheapest.": "dearest",
+    "You take the standard deviation of single runs: the error of a mean is smaller, by the root "
+    "of the number of seeds.": "deviation",
+    "You divide the squares by n: the mean was taken from the same numbers, so divide by n − 1.": (
+        "n"
+    ),
+    "You compare each recipe's luckiest seed: compare means.": "luckiest",
+    "You compare medians: compare means.": "median",
+    "You take each recipe's own standard error: it is that of the best one which counts.": (
+        "own error"
+    ),
+    "You allow two standard errors: one is the rule here.": "two errors",
+    "You take the lowest mean in reach: take the cheapest.": "worst in reach",
+}
+
+
+@exercise(
+    right=_choose,
+    question=choices,
+    read=lambda names: {"the choice": "\n".join(names)},
+    says="The cheapest of those that are as good as the best, in each of the tables.",
+    wrong={sentence: partial(_choose, how=how) for sentence, how in _CHOICES.items()},
+)
+def one_standard_error(choose: Callable, equal_counts: bool = False) -> Iterator[Case]:
     """Does `choose(results, costs)` take the cheapest recipe that is as good as the best?
 
     `results` holds each recipe's held-out accuracies, one for each seed (two or more), `costs`
     what a training costs. As good as the best is a mean that lies no more than one standard error
     of the best recipe's mean below it. With `equal_counts` all recipes have five seeds.
     """
-    tables = _tables(equal_counts)
-    got = ask(choices, choose, tables)
-    known = zip(got, tables, strict=True)
-    if not all(isinstance(name, str) and name in costs for name, (_, costs) in known):
-        raise Mistake("Return the name of one of the recipes.")
-    if got == _chosen(tables):
-        return "The cheapest of those that are as good as the best, in each of the tables."
-    for message, how in _CHOICE_MISTAKES.items():
-        if got == _chosen(tables, how):
-            raise Mistake(message)
-    raise Mistake(
-        "In some tables another recipe is the cheapest of those as good as the best: compare each "
-        "mean with the best mean minus the standard error of that one."
-    )
-
-
-def _tables(equal_counts: bool) -> list[tuple[dict, dict]]:
-    """Random tables, among which each of the typical mistakes shows."""
-    while True:
+    while True:  # until each mistake shows
         tables = [_table(equal_counts) for _ in range(80)]
-        right = _chosen(tables)
-        if all(_chosen(tables, how) != right for how in _CHOICE_MISTAKES.values()):
-            return tables
-
-
-def _chosen(tables: list, how: str = "") -> list[str]:
-    return [_choose(results, costs, how) for results, costs in tables]
+        wrong = [choices(partial(_choose, how=how), tables) for how in _CHOICES.values()]
+        if choices(_choose, tables) not in wrong:
+            break
+    yield Case(
+        (tables,),
+        "In some tables another recipe is the cheapest of those as good as the best: compare each "
+        "mean with the best mean minus the standard error of that one.",
+    )
 
 
 def _table(equal_counts: bool) -> tuple[dict, dict]:
@@ -893,47 +974,6 @@ def _table(equal_counts: bool) -> tuple[dict, dict]:
         return _table(equal_counts)  # too close to be told apart with rounding errors
     costs = map(float, numbers.sample(range(10, 100), len(names)))
     return results, dict(zip(names, costs, strict=True))
-
-
-def _choose(results: Mapping, costs: Mapping, how: str = "") -> str:
-    level = max if how == "luckiest" else statistics.fmean
-    means = {name: level(values) for name, values in results.items()}
-    best = max(means, key=means.get)
-    error = {
-        name: (statistics.pstdev if how == "n" else statistics.stdev)(values)
-        / len(values) ** (0 if how == "deviation" else 0.5)
-        for name, values in results.items()
-    }
-    if how == "best":
-        return best
-    if how == "cheapest":
-        return min(costs, key=costs.get)
-    if how == "worst in reach":
-        return min(means, key=lambda n: (means[n] < means[best] - error[best], means[n]))
-    if how == "own error":
-        good = [name for name in means if means[name] >= means[best] - error[name]]
-    elif how == "two errors":
-        good = [name for name in means if means[name] >= means[best] - 2 * error[best]]
-    else:
-        good = [name for name in means if means[name] >= means[best] - error[best]]
-    return min(good, key=costs.get)
-
-
-_CHOICE_MISTAKES = {
-    "You take the best mean: among those as good as it, take the cheapest.": "best",
-    "You take the cheapest of all: only those count that are as good as the best.": "cheapest",
-    "You take the standard deviation of single runs: the error of a mean is smaller, by the root "
-    "of the number of seeds.": "deviation",
-    "You divide the squares by n: the mean was taken from the same numbers, so divide by n − 1.": (
-        "n"
-    ),
-    "You compare each recipe's luckiest seed: compare means.": "luckiest",
-    "You take each recipe's own standard error: it is that of the best one which counts.": (
-        "own error"
-    ),
-    "You allow two standard errors: one is the rule here.": "two errors",
-    "You take the lowest mean in reach: take the cheapest.": "worst in reach",
-}
 
 
 # A rerun: what a recipe may say, and what that may cost.
@@ -1063,6 +1103,11 @@ def _images() -> dict[str, data.ImageSet]:
 @cache
 def _trained(entries: tuple, seed: int) -> dict[str, float]:
     options, images = dict(entries), _images()
+    with same_draws():
+        return _train(options, images, seed)
+
+
+def _train(options: dict, images: dict, seed: int) -> dict[str, float]:
     seed_everything(seed)
     threads = torch.get_num_threads()
     shape = {name: options.pop(name) for name in ("blocks", "widths", "stem")}
