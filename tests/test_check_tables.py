@@ -1,6 +1,7 @@
 """Every row of every table of wrong answers: this code gets this sentence, and no other does."""
 
 import inspect
+import json
 import random
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from grading import session, wire
 from resnets import check
 from resnets.check import asking
 
@@ -79,6 +81,32 @@ def test_anything_else_is_told_and_no_traceback(function):
         assert not verdict
         in_place = function.__name__ == "dilated_stage"  # what it returns does not matter
         assert (verdict.message == asking.NOT_WRITTEN) == in_place
+
+
+class Apart:
+    """An answer that lives in another process, as in grading: numbers pass to it as JSON."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __ask__(self, question, inputs):
+        try:
+            return pass_on(asking.plain(question(self.answer, *pass_on(list(inputs)))))
+        except Exception as error:
+            raise check.Mistake(session._message([type(error).__name__, str(error)])) from error
+
+
+def pass_on(value):
+    return wire.decode(json.loads(json.dumps(wire.encode(value, lambda thing: {}))), lambda _: None)
+
+
+@each
+def test_the_verdict_is_the_same_where_the_answer_lives_in_another_process(function):
+    if not callable(function.exercise.right):
+        return  # numbers are read there, and judged here
+    assert function(Apart(function.exercise.right), **options(function))
+    for sentence, wrong in list(function.exercise.wrong.items())[:3]:
+        assert function(Apart(wrong), **options(function)).message == sentence
 
 
 def test_checks_are_functions_with_a_question_for_a_docstring():
