@@ -262,7 +262,10 @@ def adds_to_the_input(block, x):
         (momentum(0.0), "stays as it is in training"),
         (norms(lambda c: nn.GroupNorm(1, c)), "keep no running mean"),
         (norms(lambda c: nn.InstanceNorm2d(c, affine=True)), "keep no running mean"),
-        (basic(lambda b, x: (F.relu(b.residual(x) + b.downsample(x)), x)), "returns a tuple"),
+        (
+            basic(lambda b, x: (F.relu(b.residual(x) + b.downsample(x)), x)),
+            "should return a tensor",
+        ),
         (basic(lambda b, x: F.relu6(b.residual(x) + b.downsample(x))), "is off by"),
         (basic(lambda b, x: F.relu(F.dropout(b.residual(x)) + b.downsample(x))), "is off by"),
         (models.BasicBlock(4, 4), "the class itself"),

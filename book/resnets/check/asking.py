@@ -104,7 +104,7 @@ def ask(question: Callable, answer, *inputs):
         result = answer.__ask__(question, inputs)
     elif not callable(answer):
         raise Mistake(
-            "Give the check the function or class itself, by its name: this is a "
+            "Give the check the function or class itself, by its name: this is of type "
             f"{type(answer).__name__}."
         )
     else:
@@ -292,7 +292,7 @@ def _built(make: Callable, args: list, x: Tensor | None) -> nn.Module:
     if module is None or module is ...:
         raise Mistake(NOT_WRITTEN)
     if not isinstance(module, nn.Module):
-        raise Mistake(f"An `nn.Module` is asked for, and this is a {type(module).__name__}.")
+        raise Mistake(f"An `nn.Module` is asked for, and this is of type {type(module).__name__}.")
     module = module.to("cpu").double()
     if x is not None and any(map(is_lazy, [*module.parameters(), *module.buffers()])):
         with torch.no_grad():
@@ -323,7 +323,7 @@ def evaluate(
     if output is None or output is ...:
         return None
     if not isinstance(output, Tensor):
-        raise Mistake(f"`forward` should return a tensor, and returns a {type(output).__name__}.")
+        raise Mistake(f"`forward` should return a tensor: this is of type {type(output).__name__}.")
     parameters = dict(module.named_parameters())
     gradients = _gradients(output, [leaf, *parameters.values()], upstream.to(output.dtype))
     return {

@@ -1008,7 +1008,7 @@ def run_segment(
         return None
     if not isinstance(output, Tensor):
         raise Mistake(
-            f"Return a tensor, what the segment gives: this is a {type(output).__name__}."
+            f"Return a tensor, what the segment gives: this is of type {type(output).__name__}."
         )
     if "torch.utils.checkpoint.checkpoint" in watch.called:
         raise Mistake(_ITSELF)

@@ -180,7 +180,7 @@ class Exercise:
         if name not in got:
             return CUT_OFF.format(self.what[0].upper() + self.what[1:])
         where = ""
-        if all(isinstance(one, int | float | str) for one in case.inputs):
+        if case.inputs and all(isinstance(one, int | float | str) for one in case.inputs):
             where = f" for {', '.join(map(repr, case.inputs))}"
         try:
             if isinstance(right[name], str):

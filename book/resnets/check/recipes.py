@@ -200,7 +200,7 @@ def _in_peaks(found: list, peak: float) -> list | None:
     if any(rate is None or rate is ... for rate in found):
         return None
     try:
-        return [float(rate) / peak for rate in found]
+        return [float(0.0 + rate) / peak for rate in found]
     except (TypeError, ValueError, RuntimeError) as error:
         raise Mistake("Each rate should be one number, and is something else.") from error
 
