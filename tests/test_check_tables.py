@@ -105,7 +105,7 @@ def test_the_verdict_is_the_same_where_the_answer_lives_in_another_process(funct
     if not callable(function.exercise.right):
         return  # numbers are read there, and judged here
     assert function(Apart(function.exercise.right), **options(function))
-    for sentence, wrong in list(function.exercise.wrong.items())[:3]:
+    for sentence, wrong in list(function.exercise.wrong.items())[:1]:
         assert function(Apart(wrong), **options(function)).message == sentence
 
 
