@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 from filelock import FileLock
+from tables import EXERCISES, computed_once, drawn_once
 
 from resnets import data
 
@@ -117,3 +118,18 @@ def server():
     for started in servers:
         started.shutdown()
         started.server_close()
+
+
+@pytest.fixture(scope="module")
+def same_inputs():
+    """All answers are tried on the same inputs, and what rows give is computed once.
+
+    Else the time of trying every row of a table would grow with the square of their number.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for one in (function.exercise for function in EXERCISES.values()):
+            patch.setattr(one, "cases", drawn_once(one.cases))
+            for name in ("parts", "layers"):
+                if hasattr(one, name):
+                    patch.setattr(one, name, computed_once(getattr(one, name)))
+        yield

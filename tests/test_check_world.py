@@ -17,6 +17,8 @@ from torchvision.ops import stochastic_depth
 
 from resnets import check, models, pspnet
 
+pytestmark = pytest.mark.usefixtures("same_inputs")
+
 RIGHT = None  # no words: the answer is right
 
 

@@ -8,8 +8,9 @@ table gives the same as it, the check says that mistake's sentence.
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -79,15 +80,21 @@ class Exercise:
 
     def check(self, answer, *options, **named) -> None:
         """Raise `Mistake` unless the answer is right."""
-        told = []
-        for case in self.cases(answer, *options, **named):
+        trials = self.trials(self.cases(answer, *options, **named), answer)
+        passed = []
+        for trial in trials:
+            if self.differs(*trial[1:]) is not None:
+                # The trials that are left are held only where several mistakes fit this one.
+                raise Mistake(self.explain(answer, trial, chain(passed, [trial], trials)))
+            passed.append(trial)
+
+    def trials(self, cases: Iterable[Case], answer) -> Iterator[tuple]:
+        """Each case, with what the answer gives and what is right, up to the first exception."""
+        for case in cases:
             got = self.outcome(answer, case)
-            told.append((case, got, self.parts(self.right, *case.inputs)))
+            yield case, got, self.parts(self.right, *case.inputs)
             if isinstance(got, Mistake):
-                break
-        failed = [one for one in told if self.differs(one[1], one[2]) is not None]
-        if failed:
-            raise Mistake(self.explain(answer, failed[0], told))
+                return
 
     def cases(self, answer, *options, **named) -> Iterable[Case]:
         """The trials, with fresh inputs each time."""
@@ -142,7 +149,7 @@ class Exercise:
         """Whether one part of two answers is the same."""
         return got == right if isinstance(right, str | dict) else same(got, right, self.exact)
 
-    def explain(self, answer, failed: tuple, told: list) -> str:
+    def explain(self, answer, failed: tuple, trials: Iterable[tuple]) -> str:
         """The sentence of the mistake that gives the same as the answer; else what is wrong."""
         case, got, right = failed
         if isinstance(got, Mistake) and not str(got).startswith(STOPPED):
@@ -150,8 +157,9 @@ class Exercise:
         fits = {sentence: self.fit(wrong, *failed) for sentence, wrong in self.wrong.items()}
         fits = {sentence: fit for sentence, fit in fits.items() if fit}
         if len(fits) > 1:
-            for sentence in fits:
-                fits[sentence] += sum(self.fit(self.wrong[sentence], *one) for one in told)
+            for one in trials:
+                for sentence in fits:
+                    fits[sentence] += self.fit(self.wrong[sentence], *one)
         if fits:
             return max(fits, key=fits.get)
         if isinstance(got, Mistake):
@@ -243,14 +251,14 @@ class Network(Exercise):
         """Each in training and in evaluation, with fresh weights."""
         for args, size in self.draw(answer, *options, **named):
             state, x = random_state(self.right, args), random(*size)
+            output = evaluate(self.right, args, state, x, x.new_zeros(()))["output"]
             for training in (True, False):
-                output = evaluate(self.right, args, state, x, x.new_zeros(()), training)["output"]
                 yield Case((args, state, x, random(*output.shape), training))
 
     def parts(self, answer, args, state, x, upstream, training) -> dict:
         """Layers; if these are right, output, gradients and running statistics."""
         right = {n: list(v.shape) for n, v in state.items() if not n.endswith(COUNTER)}
-        names, found = self._names(ask(shapes, answer, args, x)["layers"], right)
+        names, found = self._names(self.layers(answer, args, x), right)
         if found != right:
             return {"layers": found}
         ours = {name: theirs for theirs, name in names.items()}
@@ -266,6 +274,10 @@ class Network(Exercise):
             | {f"the gradient at {names.get(name, name)}": value for name, value in gradients}
             | {f"{names[name]} after a pass": value for name, value in statistics if name in names}
         )
+
+    def layers(self, answer, args, x) -> dict:
+        """The shapes of the answer's weights and statistics, by their names."""
+        return ask(shapes, answer, args, x)["layers"]
 
     def _names(self, got: dict, right: dict) -> tuple[dict, dict]:
         """The library's name of each of the answer's layers, and their shapes by these names."""
@@ -290,19 +302,19 @@ class Network(Exercise):
             return super().fit(wrong, case, got, right) * (1 + alike) / 2
         if got["layers"] == right["layers"]:
             return super().fit(wrong, case, got, right)
-        layers = shapes(wrong, case.inputs[0], case.inputs[2])["layers"]
+        layers = self.layers(wrong, case.inputs[0], case.inputs[2])
         if not got["layers"] and layers:
             return 0.0
         ours, theirs = (deviations(one, right["layers"]) for one in (layers, got["layers"]))
         shared = len(ours & theirs) / len(ours | theirs)
         return shared if shared >= 0.25 else 0.0
 
-    def explain(self, answer, failed: tuple, told: list) -> str:
+    def explain(self, answer, failed: tuple, trials: Iterable[tuple]) -> str:
         """As in other exercises; layers that have other names are not called missing."""
         case, got, right = failed
         if isinstance(got, dict) and renames(got["layers"], right["layers"]):
             return self.otherwise(answer, case, got, right)
-        return super().explain(answer, failed, told)
+        return super().explain(answer, failed, trials)
 
     def otherwise(self, answer, case: Case, got: dict, right: dict) -> str:
         """Names the layer that is not the library's, or what is wrong with what it computes."""
