@@ -94,7 +94,7 @@ def test_crop_and_flip_takes_what_is_right(answer):
         (lambda images, padding: 1.0, "Return a tensor"),
         (lambda images, padding: F.pad(images, (padding,) * 4), "has the size of the image again"),
         (lambda images, padding: augment(images, padding).float(), "torch.float32"),
-        (lambda images, padding: images, "no image is mirrored or each is"),
+        (lambda images, padding: images, "no image of a batch is mirrored or each is"),
         (partial(augment, mirror=lambda n: torch.rand(1, 1).expand(n, 1) < 0.5), "each is"),
         (partial(augment, rows=lambda n, k: torch.randint(k, (1, 1)).expand(n, 1)), "alike"),
         (partial(augment, rows=lambda n, k: torch.randint(k - 1, (n, 1)),
@@ -111,7 +111,7 @@ def test_crop_and_flip_takes_what_is_right(answer):
         (partial(augment, pad="replicate"), "repeats the edge"),
         (partial(augment, pad="reflect"), "The border mirrors"),
         (lambda images, padding: augment(images.flip(1), padding), "upside down"),
-        (lambda images, padding: augment(images.roll(1, 0), padding), "changed places"),
+        (lambda images, padding: augment(images.roll(1, 0), padding), "mix up the images"),
         (lambda images, padding: 255 - augment(images, padding), "none of the 50 crops"),
         (image_by_image, "loop over the images"),
         (seeded, "set no seed"),
@@ -177,14 +177,14 @@ def test_stochastic_depth_takes_what_is_right(answer):
     ("change", "words"),
     [
         (lambda x, g, p: None, "no answer so far"),
-        (lambda x, g, p: F.relu(x + draw(x, p) * g / p), "divided by the probability"),
-        (lambda x, g, p: F.relu(x + p * g), "weighted instead"),
-        (lambda x, g, p: F.relu(x + p * draw(x, p) * g), "as well as the draw"),
+        (lambda x, g, p: F.relu(x + draw(x, p) * g / p), "divide the layers by the probability"),
+        (lambda x, g, p: F.relu(x + p * g), "weight instead of drawing"),
+        (lambda x, g, p: F.relu(x + p * draw(x, p) * g), "weight the layers as well as draw"),
         (lambda x, g, p: F.relu(draw(x, p) * (x + g)), "shortcut is gone too"),
         (lambda x, g, p: x + draw(x, p) * g, "no ReLU"),
-        (lambda x, g, p: F.relu(x + draw(x, 1 - p) * g), "turned round"),
+        (lambda x, g, p: F.relu(x + draw(x, 1 - p) * g), "probability is reversed"),
         (lambda x, g, p: F.relu(x + draw(x, p + 0.03 * (p < 1)) * g), "of the images"),
-        (lambda x, g, p: F.relu(x + draw(x[:1], p) * g), "share one fate"),
+        (lambda x, g, p: F.relu(x + draw(x[:1], p) * g), "share one draw"),
         (lambda x, g, p: F.relu(x + draw(x[::2], p).repeat_interleave(2, 0) * g), "share their"),
         (lambda x, g, p: F.relu(x + (torch.rand(x.shape) < p) * g), "a whole image"),
         (lambda x, g, p: F.relu(x + (torch.rand(len(x), 2, 1, 1) < p) * g), "a whole image"),
@@ -206,7 +206,7 @@ def test_stochastic_depth_names_a_draw_in_evaluation():
     for _ in range(8):
         torch.rand(1)  # other draws: a check gives the generators their states back
         said.add(check.stochastic_depth(survive, drawn).message)
-    assert "In evaluation nothing is drawn: all layers take part, weighted." in said
+    assert "You draw in evaluation: there, let all layers take part, weighted." in said
 
 
 # How often fair draws are refused.
@@ -295,8 +295,8 @@ def test_inserted_block_takes_what_is_right(answer):
         (in_place, "changes the list"),
         (in_place_without_result, "changes the list"),
         (writes_into_a_block, "changes the list"),
-        (lambda blocks, place: list(blocks), "Of 3 blocks it makes 3"),
-        (lambda blocks, place: [*blocks, he(*blocks[0])], "another place"),
+        (lambda blocks, place: list(blocks), "From 3 blocks you make 3"),
+        (lambda blocks, place: [*blocks, he(*blocks[0])], "in the wrong place"),
         (lambda b, place: inserting(he)([(w, 0 * v) for w, v in b], place), "have changed"),
         (inserting(lambda w, v: (0 * w, 0 * v)), "Both matrices are zero"),
         (inserting(lambda w, v: (0 * w, torch.randn_like(v))), "zeroed the first"),
@@ -306,10 +306,10 @@ def test_inserted_block_takes_what_is_right(answer):
         (starting(lambda w: nn.init.kaiming_normal_(0 * w, mode="fan_out")), "√(2/m)"),
         (starting(lambda w: nn.init.xavier_normal_(0 * w)), "Glorot's"),
         (starting(lambda w: nn.Linear(w.shape[1], w.shape[0]).weight), "nn.Linear"),
-        (starting(lambda w: torch.randn_like(w) * (2.5 / w.shape[1]) ** 0.5), "another spread"),
+        (starting(lambda w: torch.randn_like(w) * (2.5 / w.shape[1]) ** 0.5), "The spread of W"),
         (starting(lambda w: torch.full_like(w, (2 / w.shape[1]) ** 0.5)), "not normal"),
         (starting(lambda w: nn.init.kaiming_uniform_(0 * w, nonlinearity="relu")), "not normal"),
-        (starting(lambda w: w * 10 * (2 / w.shape[1]) ** 0.5), "made of another block's"),
+        (starting(lambda w: w * 10 * (2 / w.shape[1]) ** 0.5), "made W from another block's"),
         (starting(lambda w: -torch.ones_like(w)), "has no gradient"),
         (inserting(lambda w, v: he(w.T, v.T)), "W of shape (140, 80)"),
         (inserting(lambda w, v: (w, None)), "two matrices"),

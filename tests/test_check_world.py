@@ -261,7 +261,7 @@ def adds_to_the_input(block, x):
         (InAList, "plain list"),
         (PadsChannels, "needs a projection"),
         (momentum(0.01), "takes 0.01 of the batch's value"),
-        (momentum(0.0), "stays as it is in training"),
+        (momentum(0.0), "does not change in training"),
         (norms(lambda c: nn.GroupNorm(1, c)), "keep no running mean"),
         (norms(lambda c: nn.InstanceNorm2d(c, affine=True)), "keep no running mean"),
         (
@@ -271,7 +271,7 @@ def adds_to_the_input(block, x):
         (basic(lambda b, x: F.relu6(b.residual(x) + b.downsample(x))), "is off by"),
         (basic(lambda b, x: F.relu(F.dropout(b.residual(x)) + b.downsample(x))), "is off by"),
         (models.BasicBlock(4, 4), "the class itself"),
-        (lambda n, c, stride: 3, "An `nn.Module` is asked for"),
+        (lambda n, c, stride: 3, "should be an `nn.Module`"),
         (lambda n, c: models.BasicBlock(n, c), "TypeError"),
         (basic(lambda b, x: b(x) if False else b.conv3(x)), "AttributeError"),
         (basic(lambda b, x: torch.full_like(b.residual(x), torch.nan)), "not a number"),
@@ -298,7 +298,7 @@ class OfTheOutput(nn.Module):
         (models.Bottleneck, RIGHT),
         (by_torchvision(resnet.Bottleneck, 4), RIGHT),
         (lambda n, c, s: models.Bottleneck(n, c, s, stride_on="1x1"), "that is v1"),
-        (models.BasicBlock, "this is the basic block"),
+        (models.BasicBlock, "This is the basic block"),
         (OfTheOutput, "don't divide it"),
     ],
 )
@@ -460,7 +460,7 @@ def behind(x, channels, stride):
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(by_slices, RIGHT), (by_one_pixel_pooling, RIGHT), (behind, "All zeros are behind")],
+    [(by_slices, RIGHT), (by_one_pixel_pooling, RIGHT), (behind, "All zeros come after")],
 )
 def test_padded_shortcuts(answer, words):
     expect(check.padded_shortcut(answer), words)
@@ -563,7 +563,7 @@ def cost_by_shapes(i, c, k, s, g, h, w):
         (lambda *args: [float(n) for n in cost_by_shapes(*args)], RIGHT),
         (lambda *args: cost_by_shapes(*args) + np.array([0, 1]), "which is not right"),
         (lambda i, c, k, s, g, h, w: (k * k * i * c // g, k * k * i * c // g * h // s * w // s),
-         "A quotient of pixels"),
+         "output pixels is not whole"),
     ],
 )  # fmt: skip
 def test_costs(answer, words):

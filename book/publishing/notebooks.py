@@ -22,9 +22,7 @@ from resnets.files import whole_file
 BOOK = Path(__file__).parents[1]
 D2L = "d2l==1.0.3"
 
-FIRST_LINE = (
-    "# Lets this notebook run alone, as in Colab. Does nothing where the course is installed."
-)
+FIRST_LINE = "# Lets this notebook run alone, as in Colab."
 INSTALL = """\
 {first_line}
 import importlib.util
@@ -38,9 +36,10 @@ import importlib.util
 
 if importlib.util.find_spec("resnets") is None:
     raise ModuleNotFoundError(
-        "The course library is missing, and its repository has no published address yet. Take "
-        "this chapter's standalone version, which carries the library: from the site's page "
-        "'Run it', or written by `make standalone`."
+        "The course library is missing, and its repository has no "
+        "published address yet. Take this chapter's standalone version, "
+        "which carries the library: from the site's page 'Run it', or "
+        "written by `make standalone`."
     )
 """
 

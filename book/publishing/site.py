@@ -9,13 +9,14 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from publishing import claims_page, notebooks
+from publishing import claims_page, folding, notebooks, progress, terms
 from resnets import claims, runs
 
 EXECUTED = "<!-- executed notebooks -->"
 RECORDED = "<!-- recorded runs -->"
 ALL_RECORDED = "<!-- all recorded runs -->"
 CLAIMS = "<!-- claims -->"
+PROGRESS = "<!-- progress -->"
 STANDALONE = "<!-- standalone files -->"
 DOWNLOADS = "standalone"
 
@@ -24,10 +25,14 @@ def setup(app: Sphinx) -> dict:
     """Called by Sphinx before it reads the first page."""
     app.connect("builder-inited", check_chapters)
     app.connect("source-read", fill_in_tables)
+    app.connect("source-read", fold_code)
     app.connect("doctree-read", check_page)
+    app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", add_download, priority=600)  # the theme's buttons stand
     app.connect("html-page-context", correct_roles)
     app.connect("html-page-context", add_claims_script)
+    app.connect("html-page-context", add_code_switch, priority=600)
+    app.connect("html-page-context", add_marks)
     app.connect("build-finished", write_downloads)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
@@ -92,6 +97,7 @@ def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
     chapters = notebooks.chapters(book)
     tables = {
         CLAIMS: (claims_page.table, [*chapters, claims.TABLE]),
+        PROGRESS: (progress.table, chapters),
         EXECUTED: (executed_table, chapters),
         STANDALONE: (standalone_list, chapters),
         RECORDED: (recorded_sections, sorted(runs.RECORDED.glob("*.json"))),
@@ -102,6 +108,19 @@ def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
             source[0] = source[0].replace(mark, table(files))
             for file in files:
                 app.env.note_dependency(str(file))
+
+
+def is_chapter(app: Sphinx, name: str) -> bool:
+    """Whether the page of this name is a chapter's."""
+    path = Path(app.srcdir) / f"{name}.ipynb"
+    return path in notebooks.chapters(Path(app.srcdir) / "book")
+
+
+def fold_code(app: Sphinx, name: str, source: list[str]) -> None:
+    """Close the code of a chapter that is not the lesson."""
+    if is_chapter(app, name):
+        source[0] = folding.folded(source[0])
+        app.env.note_dependency(str(Path(app.srcdir) / f"{terms.GLOSSARY}.md"))
 
 
 def standalone_list(chapters: list[Path]) -> str:
@@ -188,9 +207,9 @@ def _each(words) -> str:
 
 def add_download(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
     """Offer the standalone version in the menu of a chapter's downloads."""
-    path = Path(name).with_suffix(".ipynb").name
-    if path not in {chapter.name for chapter in notebooks.chapters(Path(app.srcdir) / "book")}:
+    if not is_chapter(app, name):
         return
+    path = Path(name).with_suffix(".ipynb").name
     for group in context["header_buttons"]:
         if group.get("label") == "download-buttons":
             group["buttons"].insert(
@@ -216,6 +235,39 @@ def add_claims_script(app: Sphinx, name: str, template: str, context: dict, doct
     """Filter and sort the table of claims, on its own page alone."""
     if name == claims_page.PAGE:
         app.add_js_file("claims.js", loading_method="defer")
+
+
+def explain_terms(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Link a chapter's first use of each term to the glossary."""
+    if is_chapter(app, name):
+        terms.link_terms(app, doctree, name)
+
+
+def add_code_switch(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Offer to open all closed code of a chapter, whose lines need no other label."""
+    if not is_chapter(app, name):
+        return
+    label = '<summary aria-label="Toggle hidden content">'
+    context["body"] = context["body"].replace(label, "<summary>")
+    context["header_buttons"].insert(
+        0,
+        {
+            "type": "javascript",
+            "javascript": "switchCode()",
+            "tooltip": "Open or close all code",
+            "icon": "fas fa-code",
+            "label": "code-switch",
+        },
+    )
+    app.add_js_file("folding.js", loading_method="defer")
+    app.add_js_file("terms.js", loading_method="defer")
+
+
+def add_marks(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Let a chapter's quiz answer, and the reader mark what was read and passed."""
+    if is_chapter(app, name):
+        context["body"] = progress.with_marks(context["body"])
+        app.add_js_file("quiz.js", loading_method="defer")
 
 
 def write_downloads(app: Sphinx, exception: Exception | None) -> None:

@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
-from torch import Tensor
+from torch import Tensor, from_numpy, nn
+from torch.nn.functional import interpolate
 
 # Okabe and Ito's colors, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#5F6B76"
@@ -272,3 +273,204 @@ def class_gains(ax: Axes, gains: pd.DataFrame, colors: Sequence[str]) -> None:
     ax.invert_yaxis()
     ax.grid(axis="x")
     ax.grid(axis="y", visible=False)
+
+
+def draw_network(ax: Axes, net: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A residual network from bottom to top, with the shape after each part and each shortcut.
+
+    Args:
+        net: named layers in a row, stages of basic blocks among them. Batch normalization, ReLU
+            and flattening are not drawn.
+        shapes: by name, the output of each layer without the batch; "image" is the input.
+    """
+    look = {"boxstyle": "round,pad=0.02,rounding_size=0.1", "fc": "white", "ec": GRAY}
+    arrow = {"arrowstyle": "-|>", "color": GRAY, "shrinkA": 0, "shrinkB": 0}
+    text = {"ha": "center", "va": "center", "fontsize": 8}
+    ax.text(0, 0, "image", **text)
+    ax.text(-1.25, 0, _shape(shapes["image"]), **text | {"ha": "right"})
+    height, step = 0, 1.3
+    for name, part in net.named_children():
+        if isinstance(part, nn.BatchNorm2d | nn.ReLU | nn.Flatten):
+            continue
+        first = height + step
+        for layer in part if isinstance(part, nn.Sequential) else [part]:
+            height += step
+            ax.annotate("", (0, height - 0.3), (0, height - step + 0.3), arrowprops=arrow)
+            ax.add_patch(FancyBboxPatch((-1.1, height - 0.28), 2.2, 0.56, **look))
+            ax.text(0, height, _words(layer), **text)
+            if layer is not part:
+                _draw_shortcut(ax, height, layer.downsample)
+        middle = (first + height) / 2
+        ax.text(-1.25, middle, _shape(shapes[name]), **text | {"ha": "right"})
+        if isinstance(part, nn.Sequential):
+            ax.plot([-2.55] * 2, [first - 0.28, height + 0.28], color=GRAY, linewidth=1.6)
+            ax.text(-2.65, middle, name, **text | {"ha": "right", "color": GRAY})
+    ax.annotate("", (0, height + step - 0.3), (0, height + 0.3), arrowprops=arrow)
+    ax.text(0, height + step, "logits", **text)
+    ax.set(xlim=(-3.3, 2.75), ylim=(-0.4, height + step + 0.4))
+    ax.axis("off")
+
+
+def _shape(shape: Sequence[int]) -> str:
+    """Channels, then height and width if there are any."""
+    channels, *size = shape
+    return f"{channels}, {size[0]}×{size[1]}" if size else f"{channels}"
+
+
+def _words(layer: nn.Module) -> str:
+    """A layer or block in a few words, its kernels and strides among them."""
+    if isinstance(layer, nn.Conv2d):
+        side = layer.kernel_size[0]
+        return f"{side}×{side} conv" + (f", stride {layer.stride[0]}" * (layer.stride[0] > 1))
+    if isinstance(layer, nn.MaxPool2d):
+        return f"{layer.kernel_size}×{layer.kernel_size} max pooling, stride {layer.stride}"
+    if isinstance(layer, nn.Linear):
+        return f"linear, {layer.in_features} to {layer.out_features}"
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return "global average pooling"
+    return f"{_words(layer.conv1)};  {_words(layer.conv2)}"
+
+
+def _draw_shortcut(ax: Axes, height: float, shortcut: nn.Module) -> None:
+    """Around the box at `height`: an identity solid, a projection dashed and with its words."""
+    same = isinstance(shortcut, nn.Identity)
+    look = {"color": BLUE if same else ORANGE, "linestyle": "-" if same else (0, (3, 2))}
+    low, high = height - 0.48, height + 0.52
+    ax.plot([0, 1.35, 1.35, 0.06], [low, low, high, high], linewidth=1.4, **look)
+    ax.plot(0, high, "o", markersize=6, mfc="white", mec=look["color"], zorder=3)
+    ax.plot(0, high, "+", markersize=4, mec=look["color"], zorder=4)
+    if not same:
+        ax.text(1.42, height, _words(shortcut[0]), color=ORANGE, va="center", fontsize=8)
+
+
+def learning_curves(
+    ax: Axes, histories: Sequence[Sequence[dict]], accuracies: Sequence[float]
+) -> None:
+    """Each seed's training loss, on the left axis, and training accuracy, on the right, by epoch.
+
+    `histories` are as `training.fit` returns them; `accuracies`, of the test after the last epoch,
+    are crosses.
+    """
+    right = ax.twinx()
+    for rows in histories:
+        epochs = [row["epoch"] for row in rows]
+        losses = [row["train_loss"] for row in rows]
+        shares = [row["train_accuracy"] for row in rows]
+        ax.plot(epochs, losses, "o-", color=BLUE, markersize=3, linewidth=1)
+        right.plot(epochs, shares, "s--", color=ORANGE, markersize=3, linewidth=1)
+    right.plot([epochs[-1]] * len(accuracies), accuracies, "x", color="black", label="test")
+    ax.set(xlabel="epoch", xticks=epochs)
+    ax.set_ylabel("training loss (solid)", color=BLUE)
+    right.set_ylabel("accuracy (dashed: training)", color=ORANGE)
+    right.spines["right"].set_visible(True)
+    right.grid(visible=False)
+    right.legend(loc="center right")
+
+
+def draw_pspnet(ax: Axes, net: nn.Module, image: Tensor) -> None:
+    """A `pspnet.PSPNet` from bottom to top, with the shape of what each part outputs.
+
+    The shades of the maps are one made-up channel, pooled and stretched as the pyramid does it.
+
+    Args:
+        net: with bins, averages, a reduction and an auxiliary head; in evaluation mode.
+        image: (1, C, H, W), on the network's device. On "meta" nothing is computed but shapes.
+    """
+    *_, before, third, features = net.backbone.stage_outputs(image)
+    joined, logits = net.pyramid(features), net(image)
+    ax.text(0, 0, "image", ha="center", va="center", fontsize=8)
+    _shape_beside(ax, 0, image)
+    parts = {f"stem, first {len(net.backbone.stages) - 2} stages": before}
+    for name, out in zip(net.backbone.stages[-2:], (third, features), strict=True):
+        dilation = net.backbone.get_submodule(name)[-1].conv2.dilation[0]
+        parts[f"stage {name[-1]}" + f", dilation {dilation}" * (dilation > 1)] = out
+    for y, (words, out) in enumerate(parts.items(), start=1):
+        _box(ax, (0, 0.8 * y), words, before=0.8 * y - 0.55)
+        _shape_beside(ax, 0.8 * y, out)
+    to_the_right = {"arrowstyle": "-|>", "color": ORANGE, "linestyle": (0, (3, 2)), "shrinkB": 0}
+    ax.annotate("", (1.98, 1.6), (1.22, 1.6), arrowprops=to_the_right)
+    _box(ax, (3.2, 1.6), "auxiliary head", color=ORANGE)
+    ax.text(4.5, 1.6, "in training only", va="center", fontsize=8, color=ORANGE)
+
+    top = _draw_pyramid(ax, net.pyramid, features)
+    width = 1.6 * len(net.pyramid.levels)
+    _box(ax, (width / 2, top), "concatenated", width=width + 1.0)
+    _shape_beside(ax, top, joined)
+    _box(ax, (0, top + 0.8), f"{_words(net.head[0])}, {_words(net.head[-1])}", before=top + 0.25)
+    _shape_beside(ax, top + 0.8, net.head(joined))
+    _box(ax, (0, top + 1.6), "stretched", before=top + 1.05)
+    _shape_beside(ax, top + 1.6, logits)
+    _arrow_up(ax, 0, top + 1.85, top + 2.2)
+    ax.text(0, top + 2.4, "logits for each pixel", ha="center", va="center", fontsize=8)
+    ax.set(xlim=(-2.9, width + 1.3), ylim=(-0.3, top + 2.65), aspect="equal")
+    ax.axis("off")
+
+
+def _draw_pyramid(ax: Axes, pyramid: nn.Module, features: Tensor) -> float:
+    """Above the backbone: the feature map and, beside its way up, each level's. Where they join."""
+    size = features.shape[2:]
+    rows, columns = np.linspace(0, 1, size[0])[:, None], np.linspace(0, 1, size[1])
+    patches = ((0.25, 0.75, 0.03), (0.75, 0.2, 0.08))  # row, column, width
+    channel = sum(np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / w) for r, c, w in patches)
+    channel = from_numpy(channel)[None, None]
+    y, top = 3.5, 8.1
+    _arrow_up(ax, 0, 2.65, y - 0.5)
+    _map(ax, (0, y), channel)
+    _arrow_up(ax, 0, y + 0.5, top - 0.25, BLUE)
+    ax.text(-0.2, 5.8, "unchanged", rotation=90, va="center", ha="center", fontsize=8, color=BLUE)
+    ax.plot([0.5, 1.6 * len(pyramid.levels)], [y, y], color=GRAY, linewidth=1.2)
+    for number, (pool, conv, *_) in enumerate(pyramid.levels, start=1):
+        x, pooled = 1.6 * number, pool(channel)
+        _arrow_up(ax, x, y, 4.15)
+        _map(ax, (x, 4.65), pooled, regions=True)
+        ax.text(x + 0.1, 3.85, _shape(pool(features).shape[1:]), va="center", fontsize=7)
+        _box(ax, (x, 5.75), _words(conv), width=1.3, before=5.15)
+        _arrow_up(ax, x, 6.0, 6.5)
+        stretched = interpolate(pooled, size, mode="bilinear", align_corners=True)
+        _map(ax, (x, 7.0), stretched)
+        words = _shape((conv.out_channels, *size))
+        ax.text(x + 0.1, 7.66, words, va="center", fontsize=7)
+        _arrow_up(ax, x, 7.5, top - 0.25)
+    for height, words in ((y, "feature map"), (4.65, "means of\nregions"), (7.0, "stretched")):
+        ax.text(-1.35, height, words, ha="right", va="center", fontsize=8, color=GRAY)
+    return top
+
+
+def _box(
+    ax: Axes,
+    center: tuple[float, float],
+    words: str,
+    width: float = 2.4,
+    color: str = GRAY,
+    before: float | None = None,
+) -> None:
+    """A layer, with an arrow from `before` up to it if that is given."""
+    x, y = center
+    look = {"boxstyle": "round,pad=0.02,rounding_size=0.1", "fc": "white", "ec": color}
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - 0.24), width, 0.48, **look))
+    ax.text(x, y, words, ha="center", va="center", fontsize=8, color="black")
+    if before is not None:
+        _arrow_up(ax, x, before, y - 0.25)
+
+
+def _arrow_up(ax: Axes, x: float, low: float, high: float, color: str = GRAY) -> None:
+    """An arrow from `low` to `high`."""
+    arrow = {"arrowstyle": "-|>", "color": color, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", (x, high), (x, low), arrowprops=arrow)
+
+
+def _shape_beside(ax: Axes, y: float, x: Tensor) -> None:
+    """At the left, what comes out at the height `y`."""
+    ax.text(-1.35, y, _shape(x.shape[1:]), ha="right", va="center", fontsize=8)
+
+
+def _map(ax: Axes, center: tuple[float, float], x: Tensor, regions: bool = False) -> None:
+    """One channel (1, 1, h, w) as a square of side 1, with lines between its `regions`."""
+    left, low = center[0] - 0.5, center[1] - 0.5
+    extent = (left, left + 1, low, low + 1)
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    ax.imshow(x[0, 0].numpy(), extent=extent, **look)
+    ax.add_patch(Rectangle((left, low), 1, 1, fill=False, color=GRAY, linewidth=1))
+    for share in np.linspace(0, 1, len(x[0, 0]) + 1)[1:-1] if regions else ():
+        ax.plot([left, left + 1], [low + share] * 2, color=GRAY, linewidth=0.6)
+        ax.plot([left + share] * 2, [low, low + 1], color=GRAY, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""How a check asks an answer, and says what it found.
+"""How a check questions an answer, and says what it found.
 
 A check never looks into an answer. It asks questions, gets numbers and tensors back, and judges
 these. So an answer may live in another process, and nothing in it can change the verdict but the
@@ -104,7 +104,7 @@ def ask(question: Callable, answer, *inputs):
         result = answer.__ask__(question, inputs)
     elif not callable(answer):
         raise Mistake(
-            "Give the check the function or class itself, by its name: this is of type "
+            "Pass the function or class itself to the check, by its name: this is of type "
             f"{type(answer).__name__}."
         )
     else:
@@ -123,7 +123,7 @@ def stopped(name: str, text: str) -> str:
         return text
     if name == "NotImplementedError":
         if 'missing the required "forward"' in text:
-            return "The module has no `forward`: write one, and look whether its name is spelt so."
+            return "The module has no `forward`: write one, or check how its name is spelled."
         if "not implemented for" not in text and "aten::" not in text:
             return NOT_WRITTEN
         text += " (PyTorch lacks this operation for this type of numbers: convert them first.)"
@@ -198,7 +198,7 @@ class Watch:
 
 
 def watched(answer: Callable, limit: float, *inputs) -> dict | None:
-    """A question: what does the function give, and how?
+    """A question: what does the function return, and how?
 
     "result"; "lines", how many lines of it ran; "called", the functions of PyTorch that it used,
     whether by itself or through others. After `limit` lines it is stopped, without a "result".
@@ -217,14 +217,14 @@ def watched(answer: Callable, limit: float, *inputs) -> dict | None:
 
 
 def call(answer: Callable, *inputs):
-    """A question: what does the function give?"""
+    """A question: what does the function return?"""
     return answer(*inputs)
 
 
 def call_with_gradients(
     answer: Callable, tensors: list[Tensor], options: list, upstream: Tensor
 ) -> dict | None:
-    """A question: what does `answer(*tensors, *options)` give, and which gradients at `tensors`?
+    """A question: what does `answer(*tensors, *options)` return, with which gradients at `tensors`?
 
     The gradients are those of the sum of output × `upstream`; none where the output has another
     shape than `upstream`, or does not depend on the tensors. "called" is as in `watched`.
@@ -259,8 +259,8 @@ def shapes(make: Callable, args: list, x: Tensor | None = None) -> dict[str, dic
             held = value.values() if isinstance(value, dict) else value
             if any(isinstance(one, nn.Module) and one not in known for one in held):
                 raise Mistake(
-                    f"Layers in a plain list, tuple or dictionary (`{name}`) are not found, and "
-                    "would not be trained: use `nn.ModuleList` or `nn.Sequential`."
+                    f"PyTorch does not find layers in a plain list, tuple or dictionary (`{name}`) "
+                    "and would not train them: use `nn.ModuleList` or `nn.Sequential`."
                 )
     state = {name: list(value.shape) for name, value in module.state_dict().items()}
     return {"layers": {n: shape for n, shape in state.items() if not n.endswith(COUNTER)}}
@@ -287,12 +287,12 @@ def _side(setting):
 def _built(make: Callable, args: list, x: Tensor | None) -> nn.Module:
     """`make(*args)` in float64, on the CPU, its lazy layers filled."""
     if isinstance(make, nn.Module):
-        raise Mistake("Give the check the class itself: this is one module that was made of it.")
+        raise Mistake("Pass the class itself to the check: this is one module made from it.")
     module = make(*args)
     if module is None or module is ...:
         raise Mistake(NOT_WRITTEN)
     if not isinstance(module, nn.Module):
-        raise Mistake(f"An `nn.Module` is asked for, and this is of type {type(module).__name__}.")
+        raise Mistake(f"This should be an `nn.Module`, but it is of type {type(module).__name__}.")
     module = module.to("cpu").double()
     if x is not None and any(map(is_lazy, [*module.parameters(), *module.buffers()])):
         with torch.no_grad():
@@ -303,7 +303,7 @@ def _built(make: Callable, args: list, x: Tensor | None) -> nn.Module:
 def evaluate(
     make: Callable, args: list, state: dict, x: Tensor, upstream: Tensor, training: bool = True
 ) -> dict | None:
-    """A question: what does the module `make(*args)` give with these weights, in float64?
+    """A question: what does the module `make(*args)` output with these weights, in float64?
 
     The output, the gradients of the sum of output × `upstream` at the input and at every
     parameter, and the running statistics afterwards. In an output of another shape than `upstream`
@@ -378,7 +378,7 @@ def random_state(make: Callable, args: list) -> dict[str, Tensor]:
 def reference(
     make: Callable, args: list, state: dict, x: Tensor, training: bool = True
 ) -> tuple[dict, Tensor]:
-    """What `evaluate` gives for what is right, and the random `upstream` of its gradients."""
+    """What `evaluate` returns for what is right, and the random `upstream` of its gradients."""
     upstream = random(*evaluate(make, args, state, x, x.new_zeros(()), training)["output"].shape)
     return evaluate(make, args, state, x, upstream, training), upstream
 
@@ -410,16 +410,16 @@ def expect(got, right, what: str, mistakes: Mapping[str, object] | None = None) 
     kind, what = type(got).__name__, what[0].upper() + what[1:]
     got, right = _tensor(got), _tensor(right)
     if got is None:
-        raise Mistake(f"{what} should be numbers, and is something else: {kind}.")
+        raise Mistake(f"{what} should be numbers, but is something else: {kind}.")
     if got.shape != right.shape:
-        raise Mistake(f"{what} has shape {tuple(got.shape)}, and should have {tuple(right.shape)}.")
+        raise Mistake(f"{what} has shape {tuple(got.shape)}, but should have {tuple(right.shape)}.")
     if not got.isfinite().all():
         raise Mistake(f"{what} is not a number (nan) or not finite.")
     if right.ndim == 0:
         raise Mistake(f"{what} is {got.item():.10g}, which is not right.")
     raise Mistake(
-        f"{what} is off by up to {(got - right).abs().max().item():.3g}, where the "
-        f"largest number is {right.abs().max().item():.3g}."
+        f"{what} is off by up to {(got - right).abs().max().item():.3g}; the largest number should "
+        f"be {right.abs().max().item():.3g}."
     )
 
 
@@ -451,9 +451,9 @@ def expect_layers(got: Mapping, right: Mapping) -> None:
         found = f" {alike[0]} has its shape: is it this one, under another name?" if alike else ""
         raise Mistake(f"There is no {lacks[0]}: {needed}{found}")
     if extra:
-        raise Mistake(f"{extra[0]} is one too many: {needed}")
+        raise Mistake(f"{extra[0]} should not be there: {needed}")
     for name in right:
         if list(got[name]) != list(right[name]):
             raise Mistake(
-                f"{name} has shape {tuple(got[name])}, and should have {tuple(right[name])}."
+                f"{name} has shape {tuple(got[name])}, but should have {tuple(right[name])}."
             )

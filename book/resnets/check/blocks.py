@@ -81,23 +81,24 @@ BLOCK_SHAPES = [([4, 4, 1], (7, 5)), ([3, 6, 2], (8, 6)), ([4, 4, 2], (9, 7))]
     kind=Network,
     right=models.BasicBlock,
     renamed="downsample",
-    says="Your block is torchvision's, in outputs and gradients, with and without projection.",
+    says="Your block matches torchvision's in outputs and gradients, with and without projection.",
     wrong={
         "There is no `conv2`: the block has two 3×3 convolutions.": _made(
             lambda b, *_: delattr(b, "conv2")
         ),
-        "Batch normalization is missing: bn1 and bn2, one behind each convolution.": _norms(
+        "Batch normalization is missing: add bn1 and bn2, one after each convolution.": _norms(
             lambda c: nn.Identity()
         ),
-        "bn1 and bn2 keep no running mean and variance: they are `nn.BatchNorm2d`, as it is by "
-        "default.": _norms(lambda c: nn.BatchNorm2d(c, track_running_stats=False)),
-        "bn1 and bn2 have no weight and bias: they are `nn.BatchNorm2d`, as it is by "
-        "default.": _norms(lambda c: nn.BatchNorm2d(c, affine=False)),
+        "bn1 and bn2 keep no running mean and variance: use `nn.BatchNorm2d` with its "
+        "defaults.": _norms(lambda c: nn.BatchNorm2d(c, track_running_stats=False)),
+        "bn1 and bn2 have no weight and bias: use `nn.BatchNorm2d` with its defaults.": _norms(
+            lambda c: nn.BatchNorm2d(c, affine=False)
+        ),
         "Where stride or channels change the shape, the shortcut needs a projection: "
         "`downsample`.": _project(lambda *_: []),
-        "A stride changes the shape as well, so the shortcut needs a projection there, even with "
-        "as many channels as before.": _project(_projection, lambda n, c, s: n != c),
-        "The shortcut's 1×1 convolution has no batch normalization behind it: make `downsample` a "
+        "A stride changes the shape too, so the shortcut needs a projection there, even if the "
+        "number of channels stays the same.": _project(_projection, lambda n, c, s: n != c),
+        "The shortcut's 1×1 convolution has no batch normalization after it: make `downsample` a "
         "Sequential of both.": _project(lambda *args: _projection(*args)[:1]),
         "A 3×3 convolution has a bias: batch normalization subtracts it again (2.3), so leave it "
         "out.": _made(
@@ -106,44 +107,44 @@ BLOCK_SHAPES = [([4, 4, 1], (7, 5)), ([3, 6, 2], (8, 6)), ([4, 4, 2], (9, 7))]
                 setattr(b, "conv2", nn.Conv2d(c, c, 3, 1, 1)),
             )
         ),
-        "The projection has a bias: batch normalization has one.": _project(
+        "The projection has a bias: leave it out, since batch normalization has one.": _project(
             partial(_projection, bias=True)
         ),
         "The projection is a 1×1 convolution, not 3×3.": _project(partial(_projection, kernel=3)),
-        "Where the shape stays, the shortcut is `x` itself, without a projection.": _project(
+        "You project where the shape stays the same: there, the shortcut is `x` itself.": _project(
             _projection, lambda *_: True
         ),
-        "conv2 reads what conv1 gives: it has `channels` channels on both sides.": _made(
+        "conv2 reads the output of conv1: it has `channels` channels on both sides.": _made(
             lambda b, n, c, s: setattr(b, "conv2", nn.Conv2d(n, c, 3, 1, 1, bias=False))
         ),
-        "conv1 makes the image smaller at its borders: a 3×3 convolution needs padding 1.": _set(
+        "conv1 shrinks the image at its borders: a 3×3 convolution needs padding 1.": _set(
             "conv1", padding=(0, 0)
         ),
-        "conv2 makes the image smaller at its borders: a 3×3 convolution needs padding 1.": _set(
+        "conv2 shrinks the image at its borders: a 3×3 convolution needs padding 1.": _set(
             "conv2", padding=(0, 0)
         ),
-        "The first convolution does not have the block's stride.": _made(
+        "The first convolution does not have the block's stride: put it there.": _made(
             lambda b, n, c, s: (
                 setattr(b.conv1, "stride", (1, 1)),
                 setattr(b.conv2, "stride", (s, s)),
             )
         ),
-        "Only the first convolution has the stride.": _made(
+        "Both convolutions have the stride: only the first one should.": _made(
             lambda b, n, c, s: setattr(b.conv2, "stride", (s, s))
         ),
-        "The stride is the argument's, and need not be 2.": _made(
+        "Use the stride that is passed in: it need not be 2.": _made(
             lambda b, n, c, s: (
                 setattr(b.conv1, "stride", (min(s, 2),) * 2),
                 s > 1 and setattr(b.downsample[0], "stride", (2, 2)),
             )
         ),
-        "The projection has no stride: it has to make the image as small as the two convolutions "
+        "The projection has no stride: it must shrink the image as much as the two convolutions "
         "do.": _set("downsample.0", stride=(1, 1)),
-        "The projection is padded: a 1×1 convolution sees no border.": _set(
+        "The projection is padded: a 1×1 convolution needs no padding.": _set(
             "downsample.0", padding=(1, 1)
         ),
-        "The projection averages over pixels first (as in ResNet-D): here its convolution has the "
-        "stride.": _basic(
+        "The projection averages over pixels first (as in ResNet-D): here, put the stride on its "
+        "convolution.": _basic(
             lambda x, b, layers: F.relu(
                 layers
                 + (
@@ -157,7 +158,7 @@ BLOCK_SHAPES = [([4, 4, 1], (7, 5)), ([3, 6, 2], (8, 6)), ([4, 4, 2], (9, 7))]
                 )
             )
         ),
-        "The borders are padded with other numbers than zeros.": _branch(
+        "You pad the borders with numbers other than zero: use zeros.": _branch(
             lambda x, b: b.bn2(
                 F.conv2d(F.pad(F.relu(b.bn1(b.conv1(x))), (1, 1, 1, 1), "reflect"), b.conv2.weight)
             )
@@ -165,15 +166,15 @@ BLOCK_SHAPES = [([4, 4, 1], (7, 5)), ([3, 6, 2], (8, 6)), ([4, 4, 2], (9, 7))]
         "Your shortcut is missing: add `x`, or its projection, before the last ReLU.": _basic(
             lambda x, b, layers: F.relu(layers)
         ),
-        "Your shortcut is added after the last ReLU: add first, then the ReLU.": _basic(
+        "You add the shortcut after the last ReLU: add first, then apply the ReLU.": _basic(
             lambda x, b, layers: F.relu(layers) + b.downsample(x)
         ),
         "There is a ReLU between the last batch normalization and the addition: the layers must be "
         "able to subtract.": _basic(lambda x, b, layers: F.relu(F.relu(layers) + b.downsample(x))),
-        "There is a ReLU on the shortcut: it hands `x`, or its projection, on as it is.": _basic(
+        "There is a ReLU on the shortcut: pass `x`, or its projection, on as it is.": _basic(
             lambda x, b, layers: F.relu(layers + F.relu(b.downsample(x)))
         ),
-        "There is no ReLU behind the addition.": _basic(lambda x, b, g: g + b.downsample(x)),
+        "There is no ReLU after the addition.": _basic(lambda x, b, g: g + b.downsample(x)),
         "You average the two branches: the block adds them.": _basic(
             lambda x, b, layers: F.relu((layers + b.downsample(x)) / 2)
         ),
@@ -183,49 +184,49 @@ BLOCK_SHAPES = [([4, 4, 1], (7, 5)), ([3, 6, 2], (8, 6)), ([4, 4, 2], (9, 7))]
         "You multiply the two branches: the block adds them.": _basic(
             lambda x, b, layers: F.relu(b.downsample(x) * layers)
         ),
-        "You put the two branches beside each other: the block adds them.": _basic(
+        "You concatenate the two branches: the block adds them.": _basic(
             lambda x, b, layers: F.relu(torch.cat([layers, b.downsample(x)], 1))
         ),
-        "What the layers give is added to itself: keep the `x` that came in.": _basic(
+        "You add the layers' output to itself: keep the `x` that came in.": _basic(
             lambda x, b, layers: F.relu(layers + layers)
         ),
-        "What conv1, bn1 and the ReLU give is added: the shortcut passes both convolutions.": (
+        "You add the output of conv1, bn1 and the ReLU: the shortcut bypasses both convolutions.": (
             _basic(lambda x, b, layers: F.relu(layers + F.relu(b.bn1(b.conv1(x)))))
         ),
-        "The shortcut is cut off from `x`: its gradient goes back through it (no `detach`).": (
+        "The shortcut is detached from `x`: let the gradient flow back through it (no `detach`).": (
             _basic(lambda x, b, layers: F.relu(layers + b.downsample(x.detach())))
         ),
         "There is no ReLU between bn1 and conv2.": _branch(
             lambda x, b: b.bn2(b.conv2(b.bn1(b.conv1(x))))
         ),
-        "The ReLU between bn1 and conv2 is another function: it is max(x, 0).": _branch(
+        "The function between bn1 and conv2 is not a ReLU: use max(x, 0).": _branch(
             lambda x, b: b.bn2(b.conv2(F.leaky_relu(b.bn1(b.conv1(x)))))
         ),
-        "bn1 stands behind the ReLU: each convolution is followed by its batch normalization.": (
+        "bn1 comes after the ReLU: put it right after conv1.": (
             _branch(lambda x, b: b.bn2(b.conv2(b.bn1(F.relu(b.conv1(x))))))
         ),
-        "bn1 is not used: each convolution is followed by its batch normalization.": _branch(
+        "bn1 is not used: apply it right after conv1.": _branch(
             lambda x, b: b.bn2(b.conv2(F.relu(b.conv1(x))))
         ),
-        "bn2 is not used: each convolution is followed by its batch normalization.": _branch(
+        "bn2 is not used: apply it right after conv2.": _branch(
             lambda x, b: b.conv2(F.relu(b.bn1(b.conv1(x))))
         ),
-        "bn2 normalizes the sum: it belongs behind conv2, before the addition.": _basic(
+        "bn2 normalizes the sum: apply it after conv2, before the addition.": _basic(
             lambda x, b, _: F.relu(b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x)))) + b.downsample(x)))
         ),
-        "The same batch normalization stands behind both convolutions: the second is bn2.": _branch(
+        "You use bn1 after both convolutions: use bn2 after conv2.": _branch(
             lambda x, b: b.bn1(b.conv2(F.relu(b.bn1(b.conv1(x)))))
         ),
-        "The same batch normalization stands behind both convolutions: the first is bn1.": _branch(
+        "You use bn2 after both convolutions: use bn1 after conv1.": _branch(
             lambda x, b: b.bn2(b.conv2(F.relu(b.bn2(b.conv1(x)))))
         ),
-        "bn1 and bn2 have changed places: bn1 stands behind conv1.": _branch(
+        "bn1 and bn2 are swapped: bn1 comes after conv1.": _branch(
             lambda x, b: b.bn1(b.conv2(F.relu(b.bn2(b.conv1(x)))))
         ),
-        "`x` is added before conv2: the shortcut passes both convolutions.": _basic(
+        "You add `x` before conv2: the shortcut bypasses both convolutions.": _basic(
             lambda x, b, _: F.relu(b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x))) + b.downsample(x))))
         ),
-        "`eps` of a batch normalization is not 1e-5, as it is by default.": _norms(
+        "The `eps` of a batch normalization is not 1e-5: keep the default.": _norms(
             partial(nn.BatchNorm2d, eps=1e-3)
         ),
     },
@@ -254,34 +255,36 @@ def _parameters(n, c, stride, norm=2, bias=0, second=None, projected=None, kerne
     what="the number of parameters",
     exact=True,
     forbids=BY_FORMULA,
-    says="Your count is the library's, with and without projection.",
+    says="Your count matches the library's, with and without projection.",
     wrong={
         "Write a formula, without building the block.": (
             lambda *args: probes.parameters(models.BasicBlock(*args))
         ),
-        "You count biases: convolutions in front of batch normalization have none.": partial(
+        "You count biases: convolutions before batch normalization have none.": partial(
             _parameters, bias=1
         ),
-        "You count the running means and variances: these are measured, and not adjusted by "
-        "training.": partial(_parameters, norm=4),
+        "You count the running means and variances: training measures them but does not adjust "
+        "them.": partial(_parameters, norm=4),
         "You leave out batch normalization: it has a weight and a bias for each channel.": partial(
             _parameters, norm=0
         ),
-        "You count one number a channel in batch normalization: it has a weight and a bias.": (
+        "You count one number per channel in batch normalization: it has a weight and a bias.": (
             partial(_parameters, norm=1)
         ),
-        "The projection is counted without its batch normalization.": partial(
+        "You count the projection without its batch normalization: add that.": partial(
             _parameters, own_norm=0
         ),
-        "You count a projection where the shape stays.": partial(_parameters, projected=True),
-        "A stride changes the shape as well, so that block has a projection, even with as many "
-        "channels as before.": lambda n, c, s: _parameters(n, c, s, projected=n != c),
-        "More or fewer channels change the shape as well, so that block has a projection, even "
+        "You count a projection where the shape stays the same: there is none.": partial(
+            _parameters, projected=True
+        ),
+        "A stride changes the shape too, so such a block has a projection, even if the number of "
+        "channels stays the same.": lambda n, c, s: _parameters(n, c, s, projected=n != c),
+        "More or fewer channels change the shape too, so such a block has a projection, even "
         "without a stride.": lambda n, c, s: _parameters(n, c, s, projected=s != 1),
-        "You leave out the projection, where the shape changes.": partial(
+        "You leave out the projection: a block has one where the shape changes.": partial(
             _parameters, projected=False
         ),
-        "The second convolution reads what the first one gives: it has `channels` channels on both "
+        "The second convolution reads the output of the first: it has `channels` channels on both "
         "sides.": lambda n, c, s: _parameters(n, c, s, second=n),
         "The projection is a 1×1 convolution, not 3×3.": partial(_parameters, kernel=3),
         "There are two 3×3 convolutions.": lambda n, c, s: _parameters(n, c, s) - 9 * c * c,
@@ -329,10 +332,10 @@ def _by_autograd(x, w1, w2, upstream):
 
 
 _OFF = (
-    "Autograd is off here: compute the gradient yourself, from `upstream` backward, with "
+    "Autograd is off here: compute the gradient yourself, backward from `upstream`, with "
     "`F.conv_transpose2d`."
 )
-_OUTER = "The last ReLU acts on the sum: it stops the gradient of both branches where the output "
+_OUTER = "The last ReLU acts on the sum, and stops the gradient of both branches where the output "
 
 
 def call_without_autograd(answer: Callable, limit: float, *inputs) -> dict | None:
@@ -361,41 +364,39 @@ class _WithoutAutograd(Exercise):
     says="Both branches receive the whole gradient, and you add what they send back.",
     wrong={
         _OFF: _by_autograd,
-        "Only what comes back through the layers is there: the shortcut sends the gradient back as "
-        "well.": partial(_block_gradient, layers=lambda past, back: back),
-        "Only what comes back through the shortcut is there: the layers send something back as "
-        "well.": partial(_block_gradient, layers=lambda past, back: past),
-        "You share the gradient out: each branch receives the whole of it (2.7).": partial(
+        "You have only the gradient through the layers: add what comes back through the "
+        "shortcut.": partial(_block_gradient, layers=lambda past, back: back),
+        "You have only the gradient through the shortcut: add what comes back through the "
+        "layers.": partial(_block_gradient, layers=lambda past, back: past),
+        "You split the gradient between the branches: each receives all of it (2.7).": partial(
             _block_gradient, layers=lambda past, back: (past + back) / 2
         ),
-        "You subtract what the two branches send back: it adds up.": partial(
+        "You subtract what the two branches send back: add it.": partial(
             _block_gradient, layers=lambda past, back: past - back
         ),
-        "You multiply what the two branches send back: it adds up.": partial(
+        "You multiply what the two branches send back: add it.": partial(
             _block_gradient, layers=lambda past, back: past * back
         ),
-        "The last ReLU is forgotten: where the output is 0, no gradient passes it.": partial(
+        "You left out the last ReLU: where the output is 0, no gradient gets through it.": partial(
             _block_gradient, outer=(False, False)
         ),
-        _OUTER + "is 0, and you apply it to the layers only.": partial(
+        _OUTER + "is 0: you apply it to the layers only.": partial(
             _block_gradient, outer=(True, False)
         ),
-        _OUTER + "is 0, and you apply it to the shortcut only.": partial(
+        _OUTER + "is 0: you apply it to the shortcut only.": partial(
             _block_gradient, outer=(False, True)
         ),
-        "The ReLU between the convolutions is forgotten: where conv1 gave less than 0, no gradient "
-        "passes it.": partial(_block_gradient, inner=False),
-        "You convolve on the way back, where the transposed convolution is needed: what an input "
-        "pixel gave to its neighbors comes back from there.": partial(
-            _block_gradient, way=_convolve
-        ),
-        "You exchange the channels of the weights, but do not turn their kernels round: on the way "
-        "back each goes the other way (`flip` both sides).": partial(
+        "You left out the ReLU between the convolutions: where the output of conv1 is less than 0, "
+        "no gradient gets through it.": partial(_block_gradient, inner=False),
+        "You convolve on the way back: use the transposed convolution, which brings back what an "
+        "input pixel sent to its neighbors.": partial(_block_gradient, way=_convolve),
+        "You swap the channels of the weights but do not flip the kernels: on the way back each is "
+        "reversed (`flip` both sides).": partial(
             _block_gradient, way=lambda g, w: _convolve(g, w.transpose(0, 1))
         ),
-        "You turn the kernels round, but do not exchange their channels: on the way back the "
-        "outputs come in.": partial(_block_gradient, way=lambda g, w: _convolve(g, w.flip(2, 3))),
-        "The two weights have changed places: the way back meets the second convolution first.": (
+        "You flip the kernels but do not swap their channels: on the way back the outputs come "
+        "in.": partial(_block_gradient, way=lambda g, w: _convolve(g, w.flip(2, 3))),
+        "The two weights are swapped: on the way back the second convolution comes first.": (
             _swapped_weights
         ),
     },
@@ -424,37 +425,37 @@ def _unnormalized(change: Callable) -> Callable:
 @exercise(
     right=_factor,
     what="the factor",
-    says="The signal grows as much as it may, with normalization and without.",
+    says="The signal grows as much as it should, with and without normalization.",
     wrong={
-        "You have the square of the factor: in the mean square of a·g(x) the factor counts "
-        "twice.": lambda *args: _factor(*args) ** 2,
-        "Without normalization you have the square of the factor: in the mean square of a·g(x) it "
-        "counts twice.": _unnormalized(lambda n, g: _factor(n, g, False) ** 2),
-        "Normalized, each block adds the same amount; you let each block multiply.": (
-            lambda n, g, _: _factor(n, g, False)
+        "This is the square of the factor: take the root, since the mean square of a·g(x) has the "
+        "factor a².": lambda *args: _factor(*args) ** 2,
+        "Without normalization this is the square of the factor: take the root, since the mean "
+        "square of a·g(x) has the factor a².": _unnormalized(
+            lambda n, g: _factor(n, g, False) ** 2
         ),
+        "With normalization you let each block multiply the mean square: each adds the same amount "
+        "to it.": lambda n, g, _: _factor(n, g, False),
         "Without normalization g(x) grows with x: each block multiplies the mean square by the "
         "same number.": lambda n, g, _: _factor(n, g, True),
-        "The input has mean square 1 already, and only the rest may be added.": (
+        "The input has mean square 1 already: the blocks may add only the rest.": (
             lambda n, g, normal: (g / n) ** 0.5 if normal else _factor(n, g, False)
         ),
-        "Means of squares add up, not the values: for unrelated terms the mean of the product is "
+        "You add values instead of mean squares: for unrelated terms the mean of the product is "
         "0.": lambda n, g, normal: (g**0.5 - 1) / n if normal else g ** (0.5 / n) - 1,
-        "The shortcut's 1 is forgotten: a block multiplies the mean square by 1 + a².": (
+        "You left out the shortcut's 1: a block multiplies the mean square by 1 + a².": (
             _unnormalized(lambda n, g: g ** (0.5 / n))
         ),
-        "Means of squares add up, not the values: a block multiplies the mean square by 1 + a², "
-        "not by (1 + a)².": _unnormalized(lambda n, g: g ** (0.5 / n) - 1),
-        "`growth` is that of all blocks together, not of one.": (
+        "You add values instead of mean squares: a block multiplies the mean square by 1 + a², not "
+        "by (1 + a)².": _unnormalized(lambda n, g: g ** (0.5 / n) - 1),
+        "`growth` is the growth over all blocks together, not over one.": (
             lambda n, g, normal: _factor(1, g, normal)
         ),
-        "The factor falls like one over the root of the number of blocks, not over the number.": (
-            lambda n, g, normal: _factor(n, g, normal) / n**0.5
-        ),
+        "Your factor falls like one over the number of blocks: it should fall like one over its "
+        "root.": lambda n, g, normal: _factor(n, g, normal) / n**0.5,
     },
 )
 def branch_factor(answer: Callable):
-    """Is `answer(blocks, growth, normalized)` the factor a with which x + a·g(x) grows this much?
+    """Is `answer(blocks, growth, normalized)` the factor a that makes x + a·g(x) grow this much?
 
     The mean square is to be `growth` times the input's, which is 1, after so many blocks. g(x) is
     unrelated to x; its mean square is 1 where `normalized`, otherwise that of x. Section 2.4.
@@ -484,22 +485,22 @@ def _fold(
         "`eps` belongs under the root, with the variance.": partial(
             _fold, scale=lambda g, v, e: g / (v.sqrt() + e)
         ),
-        "You divide by the variance: it is its square root, the standard deviation.": partial(
+        "You divide by the variance: divide by its square root, the standard deviation.": partial(
             _fold, scale=lambda g, v, e: g / (v + e)
         ),
         "You multiply by the standard deviation: normalization divides by it.": partial(
             _fold, scale=lambda g, v, e: g * (v + e).sqrt()
         ),
-        "`gamma` does not reach the weight.": partial(
+        "The weight lacks the factor `gamma`.": partial(
             _fold, scale=lambda g, v, e: 1 / (v + e).sqrt()
         ),
-        "The variance does not reach the weight: normalization divides by its root.": partial(
+        "The weight ignores the variance: normalization divides by its root.": partial(
             _fold, scale=lambda g, v, e: g
         ),
-        "The weight is as before: normalization multiplies it too.": partial(
+        "The weight is unchanged: normalization multiplies it too.": partial(
             _fold, scale=lambda g, v, e: torch.ones_like(g)
         ),
-        "You scale the channels that come in, not those that go out.": partial(
+        "You scale the input channels: scale the output channels instead.": partial(
             _fold, view=(1, -1, 1, 1)
         ),
         "The running mean is missing: batch normalization subtracts it.": partial(
@@ -508,12 +509,12 @@ def _fold(
         "The convolution's own bias is missing: it is normalized as well.": partial(
             _fold, shift=lambda b, m, beta, s: beta - m * s
         ),
-        "The convolution's own bias is not scaled: it is normalized like what it is added "
-        "to.": partial(_fold, shift=lambda b, m, beta, s: b + beta - m * s),
+        "The convolution's own bias is not scaled: it is normalized like the rest of the "
+        "output.": partial(_fold, shift=lambda b, m, beta, s: b + beta - m * s),
         "`beta` is missing: batch normalization adds it at the end.": partial(
             _fold, shift=lambda b, m, beta, s: (b - m) * s
         ),
-        "You scale `beta`: it is added at the end, behind the scaling.": partial(
+        "You scale `beta`: add it at the end, after the scaling.": partial(
             _fold, shift=lambda b, m, beta, s: (b - m + beta) * s
         ),
         "You subtract `beta`: batch normalization adds it.": partial(
@@ -525,13 +526,13 @@ def _fold(
         "You add the running mean: batch normalization subtracts it.": partial(
             _fold, shift=lambda b, m, beta, s: (b + m) * s + beta
         ),
-        "The bias is as before: batch normalization shifts, too.": partial(
+        "The bias is unchanged: batch normalization shifts, too.": partial(
             _fold, shift=lambda b, m, beta, s: b
         ),
-        "The new bias is zero: the mean, `beta` and the convolution's own bias shift.": partial(
+        "The new bias is zero: the mean, `beta` and the convolution's own bias enter it.": partial(
             _fold, shift=lambda b, m, beta, s: 0 * b
         ),
-        "The bias is `beta` alone: the mean and the convolution's own bias shift, too.": partial(
+        "The bias is `beta` alone: the mean and the convolution's own bias enter it, too.": partial(
             _fold, shift=lambda b, m, beta, s: beta
         ),
     },
@@ -566,9 +567,9 @@ def _post(b: nn.Module, x: Tensor) -> Tensor:
 @exercise(
     kind=Network,
     right=models.PreActivationBlock,
-    says="With given weights it is the pre-activation block.",
+    says="With given weights this is the pre-activation block.",
     wrong={
-        "Batch normalization is missing: bn1 and bn2, before each convolution.": changed(
+        "Batch normalization is missing: add bn1 and bn2, one before each convolution.": changed(
             models.PreActivationBlock,
             lambda b: (setattr(b, "bn1", nn.Identity()), setattr(b, "bn2", nn.Identity())),
         ),
@@ -579,14 +580,14 @@ def _post(b: nn.Module, x: Tensor) -> Tensor:
                 for name in ("conv1", "conv2")
             ],
         ),
-        "There is a ReLU behind the sum: in the pre-activation block nothing follows it.": (
+        "There is a ReLU after the sum: in the pre-activation block nothing follows the sum.": (
             _pre_activation(None, lambda b, x, layers: F.relu(x + layers))
         ),
-        "This is the block of section 2.2: here batch normalization and ReLU stand in front of "
-        "each convolution.": _pre_activation(_post, lambda b, x, layers: F.relu(x + layers)),
-        "Batch normalization stands behind the convolutions: it belongs in front, and the ReLU "
-        "between the two.": _pre_activation(_post),
-        "Your shortcut starts behind the first activation: add `x` itself.": _pre_activation(
+        "This is the block of section 2.2: here, put batch normalization and ReLU before each "
+        "convolution.": _pre_activation(_post, lambda b, x, layers: F.relu(x + layers)),
+        "Batch normalization comes after the convolutions: put it before them, with the ReLU in "
+        "between.": _pre_activation(_post),
+        "Your shortcut starts after the first activation: add `x` itself.": _pre_activation(
             None, lambda b, x, layers: F.relu(b.bn1(x)) + layers
         ),
         "Your shortcut is missing: add `x`.": _pre_activation(None, lambda b, x, layers: layers),
@@ -596,16 +597,16 @@ def _post(b: nn.Module, x: Tensor) -> Tensor:
         "There is no ReLU between bn2 and conv2.": _pre_activation(
             lambda b, x: b.conv2(b.bn2(b.conv1(F.relu(b.bn1(x)))))
         ),
-        "There is no ReLU at all: one stands in front of each convolution.": _pre_activation(
+        "There is no ReLU at all: put one before each convolution.": _pre_activation(
             lambda b, x: b.conv2(b.bn2(b.conv1(b.bn1(x))))
         ),
-        "The first activation is missing: bn1 and a ReLU stand in front of conv1.": _pre_activation(
+        "The first activation is missing: put bn1 and a ReLU before conv1.": _pre_activation(
             lambda b, x: b.conv2(F.relu(b.bn2(b.conv1(x))))
         ),
-        "bn2 is not used: it stands between conv1 and the second ReLU.": _pre_activation(
+        "bn2 is not used: apply it between conv1 and the second ReLU.": _pre_activation(
             lambda b, x: b.conv2(F.relu(b.conv1(F.relu(b.bn1(x)))))
         ),
-        "The ReLUs stand in front of batch normalization: they belong behind it.": _pre_activation(
+        "The ReLUs come before batch normalization: put them after it.": _pre_activation(
             lambda b, x: b.conv2(b.bn2(F.relu(b.conv1(b.bn1(F.relu(x))))))
         ),
         "You average the two branches: the block adds them.": _pre_activation(
@@ -623,7 +624,7 @@ def pre_activation_block(make: Callable):
 
 
 def untrained(make: Callable, args: list, x: Tensor, upstream: Tensor) -> dict | None:
-    """A question: what does a new module `make(*args)` give, and what would a first step move?
+    """A question: what does a new module `make(*args)` output, and what would a first step move?
 
     In training mode, float64: the output, and the largest gradient of a parameter, of the sum of
     output × `upstream`.
@@ -648,22 +649,22 @@ def starts_as_identity(make: Callable) -> str:
         x, upstream = random(3, channels, 6, 5), random(3, channels, 6, 5)
         new = ask(untrained, make, [channels], x, upstream)
         if not torch.equal(new["output"].double(), x):
-            nearly = " It nearly passes it on: small is not zero." * same(new["output"], x)
+            nearly = " It nearly passes it on, but small is not zero." * same(new["output"], x)
             raise Mistake(
                 "With given weights the block is right, but a new one changes its input: make what "
-                f"is added zero at the start.{nearly}"
+                f"is added zero at initialization.{nearly}"
             )
         if not new["largest"] > 0:
             raise Mistake(
                 "A new block is the identity and stays so: the gradient of every parameter is 0. "
-                "Your zero stands in front of a ReLU or of the last convolution, and that is as "
-                "far as the gradient comes. Zero the last thing that is computed, and only that."
+                "Your zero comes before a ReLU or the last convolution, and the gradient gets no "
+                "further than that. Zero only the last thing that is computed."
             )
-    return "A new block passes every input on, and its first step leaves the identity."
+    return "A new block passes every input on unchanged, and its first step leaves the identity."
 
 
 def plain_block(answer: Callable, weight1: Tensor, weight2: Tensor, x: Tensor) -> Tensor | None:
-    """A question: what do the plain layers `answer(weight1, weight2)` give for `x`?"""
+    """A question: what do the plain layers `answer(weight1, weight2)` output for `x`?"""
     found = answer(weight1, weight2)
     if found is None or found is ...:
         return None
@@ -673,17 +674,17 @@ def plain_block(answer: Callable, weight1: Tensor, weight2: Tensor, x: Tensor) -
     first, second = (list(one.shape) for one in kernels)
     channels = len(weight1)
     if len(first) != 4 or len(second) != 4 or first[2:] != [3, 3] or second[2:] != [3, 3]:
-        raise Mistake("Both weights must be those of 3×3 convolutions: (out, in, 3, 3).")
+        raise Mistake("Both weights must have the shape of a 3×3 convolution, (out, in, 3, 3).")
     if first[1] != channels:
         raise Mistake(
-            f"The first weight reads {first[1]} channels, and the input has {channels}: its shape "
-            "is (K, C, 3, 3)."
+            f"The first weight reads {first[1]} channels, but the input has {channels}: its shape "
+            "should be (K, C, 3, 3)."
         )
     if second[:2] != [channels, first[0]]:
         raise Mistake(
-            f"The second weight has shape {tuple(second)}: behind {first[0]} channels in the "
-            f"middle it should be {(channels, first[0], 3, 3)}. To make the middle wider, join the "
-            "first weights along their outputs (dim 0), the second ones along their inputs (dim 1)."
+            f"The second weight has shape {tuple(second)}: with {first[0]} channels in the middle "
+            f"it should be {(channels, first[0], 3, 3)}. To widen the middle, join the first "
+            "weights along their outputs (dim 0) and the second ones along their inputs (dim 1)."
         )
     output = F.relu(_convolve(F.relu(_convolve(x, kernels[0].double())), kernels[1].double()))
     return output.to(kernels[0].dtype)
@@ -714,39 +715,41 @@ def _beside(first: Callable, second: Callable, mix: tuple = (False, False)) -> C
         "The shortcut is missing: something has to carry `x` past the given weights.": (
             lambda w1, w2: (w1, w2)
         ),
-        "A Dirac kernel added to the second weight adds what conv1 gave, and not `x`: `x` needs "
+        "A Dirac kernel added to the second weight adds the output of conv1, not `x`: `x` needs "
         "channels of its own.": lambda w1, w2: (w1, w2 + _pass_on(w2)),
-        "A Dirac kernel added to the first weight adds `x` in front of conv2: `x` needs channels "
-        "of its own.": lambda w1, w2: (w1 + _pass_on(w1), w2),
-        "Dirac kernels added to both weights mix the ways: `x` needs channels of its own.": (
+        "A Dirac kernel added to the first weight adds `x` before conv2: `x` needs channels of its "
+        "own.": lambda w1, w2: (w1 + _pass_on(w1), w2),
+        "Dirac kernels added to both weights mix the two paths: `x` needs channels of its own.": (
             lambda w1, w2: (w1 + _pass_on(w1), w2 + _pass_on(w2))
         ),
-        "The channels in the middle change places: what conv1 gave is added, and `x` goes through "
-        "conv2.": lambda w1, w2: (
+        "The channels in the middle are swapped: the output of conv1 is added, and `x` goes "
+        "through conv2.": lambda w1, w2: (
             torch.cat([w1, _pass_on(w1)]),
             torch.cat([_pass_on(w2), w2], 1),
         ),
-        "Your kernels that pass `x` on mix its channels: each has to stay apart.": _beside(
+        "Your kernels that pass `x` on mix its channels: keep each channel separate.": _beside(
             lambda d: [d], lambda d: [d], (True, True)
         ),
-        "One of your two kernels that pass `x` on mixes its channels: each has to stay "
-        "apart.": _beside(lambda d: [d], lambda d: [d], (False, True)),
-        "For inputs that are not negative it is right. The ReLU in the middle loses the others: "
-        "keep the negative part of `x` in more channels.": _beside(lambda d: [d], lambda d: [d]),
+        "One of your two kernels that pass `x` on mixes its channels: keep each channel "
+        "separate.": _beside(lambda d: [d], lambda d: [d], (False, True)),
+        "Your block is right for inputs that are not negative. The ReLU in the middle loses the "
+        "others: keep the negative part of `x` in more channels.": _beside(
+            lambda d: [d], lambda d: [d]
+        ),
         "The negative part has the wrong sign: relu(x) + relu(-x) is the absolute value.": _beside(
             lambda d: [d, -d], lambda d: [d, d]
         ),
-        "The given weights are missing: only `x` passes.": lambda w1, w2: (
+        "The given weights are missing: only `x` gets through.": lambda w1, w2: (
             torch.cat([_pass_on(w1), -_pass_on(w1)]),
             torch.cat([_pass_on(w2), -_pass_on(w2)], 1),
         ),
-        "Twice `x` is added: each sign has one channel with a 1.": _beside(
+        "You add `x` twice: each sign needs one channel with a 1.": _beside(
             lambda d: [d, -d], lambda d: [2 * d, -2 * d]
         ),
     },
 )
 def plain_from_residual(answer: Callable):
-    """Does `answer(weight1, weight2)` give a plain block that computes a residual block?
+    """Does `answer(weight1, weight2)` return a plain block that computes a residual block?
 
     Given the weights (C, C, 3, 3) of relu(x + conv2(relu(conv1(x)))), it gives the weights
     (K, C, 3, 3) and (C, K, 3, 3) of relu(conv(relu(conv(x)))) with the same output for every x, K

@@ -75,44 +75,43 @@ def _repeated(x: Tensor, channels: int, stride: int) -> Tensor:
 
 
 _PADDINGS = {
-    "Stride is ignored: only every stride-th pixel goes on, in both directions.": partial(
+    "You ignore the stride: keep only every stride-th pixel, in both directions.": partial(
         _padded, keep=lambda x, s: x
     ),
-    "Only the rows are thinned out: take every stride-th column as well.": partial(
+    "You thin out only the rows: take every stride-th column as well.": partial(
         _padded, keep=lambda x, s: x[:, :, ::s]
     ),
-    "Only the columns are thinned out: take every stride-th row as well.": partial(
+    "You thin out only the columns: take every stride-th row as well.": partial(
         _padded, keep=lambda x, s: x[:, :, :, ::s]
     ),
-    "The stride is the argument's, and need not be 2.": partial(
+    "Use the stride that is passed in: it need not be 2.": partial(
         _padded, keep=lambda x, s: _every(x, min(s, 2))
     ),
-    "All zeros are behind the channels of x. Some networks do that; here half of them go before, "
+    "All zeros come after the channels of x. Some networks do that; here, put half of them before, "
     "so that the channels line up with those of the library.": partial(
         _padded, before=lambda missing: 0
     ),
-    "All zeros are before the channels of x: half of them go behind.": partial(
+    "All zeros come before the channels of x: put half of them after.": partial(
         _padded, before=lambda missing: missing
     ),
-    "Where the number of new channels is odd, the one more goes behind.": partial(
+    "Where the number of new channels is odd, put the extra one after.": partial(
         _padded, before=lambda missing: missing - missing // 2
     ),
-    "The pixels are not the right ones: begin with the first, then every stride-th.": partial(
+    "You keep the wrong pixels: take the first, then every stride-th.": partial(
         _padded, keep=lambda x, s: x[:, :, s - 1 :: s, s - 1 :: s]
     ),
     "You average over the pixels: option A keeps some as they are and drops the others.": partial(
         _padded, keep=lambda x, s: F.avg_pool2d(x, s, ceil_mode=True)
     ),
-    "You average over the pixels, and drop the last row or column of an odd size.": partial(
-        _padded, keep=F.avg_pool2d
-    ),
-    "You take the largest of the pixels: option A keeps the first of them.": partial(
+    "You average over the pixels, and drop the last row or column of an odd size: keep pixels as "
+    "they are.": partial(_padded, keep=F.avg_pool2d),
+    "You take the maximum of the pixels: option A keeps the first of them.": partial(
         _padded, keep=lambda x, s: F.max_pool2d(x, s, ceil_mode=True)
     ),
-    "The last row or column of an odd size is lost: the sizes are rounded up.": partial(
+    "You lose the last row or column of an odd size: round the sizes up.": partial(
         _padded, keep=lambda x, s: _every(x, s)[:, :, : x.shape[2] // s, : x.shape[3] // s]
     ),
-    "The new channels repeat those of x: they hold zeros.": _repeated,
+    "The new channels repeat those of x: fill them with zeros.": _repeated,
 }
 
 
@@ -168,31 +167,32 @@ def _as(**other: str) -> Callable:
     kind=Network,
     right=_shortcut,
     renamed="",
-    says="Your shortcuts are the library's, in layers, outputs and gradients.",
+    says="Your shortcuts match the library's in layers, outputs and gradients.",
     wrong={
         f"{sentence} (option A)": partial(_shortcut, pad=pad) for sentence, pad in _PADDINGS.items()
     }
     | {
-        "Option A has no parameters anywhere.": _as(A="B"),
-        "Option B needs a projection where the shape changes: a Sequential of 1×1 convolution and "
-        "batch normalization.": _as(B="A"),
-        "Where the shape stays, the shortcut of option B is `x` itself.": _as(B="C"),
-        "Option C needs a projection here too: a Sequential of 1×1 convolution and batch "
-        "normalization, wherever it is.": _as(C="B"),
-        "The 1×1 convolution has a bias: batch normalization has one.": partial(
+        "Your option A has parameters: it should have none anywhere.": _as(A="B"),
+        "Option B needs a projection where the shape changes: a Sequential of a 1×1 convolution "
+        "and batch normalization.": _as(B="A"),
+        "Where the shape stays the same, the shortcut of option B is `x` itself.": _as(B="C"),
+        "Option C needs a projection even where the shape stays the same: a Sequential of a 1×1 "
+        "convolution and batch normalization.": _as(C="B"),
+        "The 1×1 convolution has a bias: leave it out, since batch normalization has one.": partial(
             _shortcut, bias=True
         ),
-        "There is no batch normalization behind the 1×1 convolution.": partial(
+        "There is no batch normalization after the 1×1 convolution: add it.": partial(
             _shortcut, norm=False
         ),
-        "The projection has to make the image as small as the layers do: stride.": partial(
+        "The projection has no stride: it must shrink the image as much as the layers do.": partial(
             _shortcut, shrink=lambda stride: 1
         ),
-        "The projection's stride is the argument's, and need not be 2.": partial(
+        "Use the stride that is passed in for the projection: it need not be 2.": partial(
             _shortcut, shrink=lambda stride: min(stride, 2)
         ),
-        "There is a ReLU on the projection: the shortcut hands on what batch normalization "
-        "gives.": partial(_shortcut, relu=True),
+        "There is a ReLU on the projection: end the shortcut with batch normalization.": partial(
+            _shortcut, relu=True
+        ),
     },
 )
 def shortcut_options(make: Callable, settings: Iterable[Sequence] = OPTIONS):
@@ -279,27 +279,27 @@ def _layers(b: nn.Module) -> list[nn.Module]:
 
 
 _BOTTLENECKS = {
-    "A bottleneck has three convolutions, conv1 to conv3: this is the basic block.": (
+    "This is the basic block: a bottleneck has three convolutions, conv1 to conv3.": (
         lambda n, c, s, *_: models.BasicBlock(n, c, s)
     ),
-    "The last convolution gives `channels` channels: the block's output has expansion times as "
+    "The last convolution outputs `channels` channels: the block's output has expansion times as "
     "many, 4 × `channels`.": _widths(lambda c: c, lambda c: c),
-    "`channels` is the number of channels of the 3×3 convolution: conv1 gives so many.": _widths(
+    "conv1 outputs too many channels: `channels` is the width of the 3×3 convolution.": _widths(
         lambda c: 4 * c, lambda c: 4 * c
     ),
-    "`channels` is that of the 3×3 convolution, not of the output: don't divide it.": _widths(
+    "`channels` is the width of the 3×3 convolution, not of the output: don't divide it.": _widths(
         lambda c: max(c // 4, 1), lambda c: c
     ),
-    "Batch normalization is missing: bn1, bn2 and bn3, one behind each convolution.": _made(
+    "Batch normalization is missing: add bn1, bn2 and bn3, one after each convolution.": _made(
         lambda b, *_: [setattr(b, name, nn.Identity()) for name in ("bn1", "bn2", "bn3")]
     ),
-    "A convolution has a bias: batch normalization behind it has one.": _made(
+    "A convolution has a bias: leave it out, since batch normalization has one.": _made(
         lambda b, *_: [
             conv.register_parameter("bias", nn.Parameter(torch.zeros(conv.out_channels)))
             for conv in _layers(b)
         ]
     ),
-    "conv2 is 3×3, and conv1 and conv3 are 1×1.": _made(
+    "The kernels have the wrong sizes: conv2 is 3×3, and conv1 and conv3 are 1×1.": _made(
         lambda b, n, c, s: (
             setattr(b, "conv1", models.conv3x3(n, c)),
             setattr(b, "conv2", models.conv1x1(c, c, s)),
@@ -307,27 +307,27 @@ _BOTTLENECKS = {
     ),
     "The shortcut needs a projection, `downsample`, wherever stride or channels change the shape; "
     "the output has 4 × `channels` channels.": _projecting(lambda p: p, lambda n, o, s: s > 1),
-    "The shortcut's 1×1 convolution has no batch normalization behind it: make `downsample` a "
+    "The shortcut's 1×1 convolution has no batch normalization after it: make `downsample` a "
     "Sequential of both.": _projecting(lambda p: p[:1], _changes),
-    "The projection has a bias: batch normalization has one.": _projecting(
+    "The projection has a bias: leave it out, since batch normalization has one.": _projecting(
         lambda p: nn.Sequential(
             nn.Conv2d(p[0].in_channels, len(p[1].weight), 1, p[0].stride), p[1]
         ),
         _changes,
     ),
-    "Where the shape stays, the shortcut is `x` itself, without a projection.": _projecting(
+    "You project where the shape stays the same: there, the shortcut is `x` itself.": _projecting(
         lambda p: p, lambda *_: True
     ),
-    "The projection has no stride: it has to make the image as small as the layers do.": _made(
+    "The projection has no stride: it must shrink the image as much as the layers do.": _made(
         lambda b, n, c, s: s > 1 and setattr(b.downsample[0], "stride", (1, 1))
     ),
-    "The stride is on both the first 1×1 and the 3×3 convolution: it belongs on one.": _strides(
+    "The stride is on both the first 1×1 and the 3×3 convolution: put it on only one.": _strides(
         lambda s: s, lambda s: s
     ),
-    "The stride is on none of the layers: the projection alone has it.": _strides(
+    "Only the projection has the stride: one of the layers needs it too.": _strides(
         lambda s: 1, lambda s: 1
     ),
-    "The stride is the argument's, and need not be 2.": _made(
+    "Use the stride that is passed in: it need not be 2.": _made(
         lambda b, n, c, s: [
             setattr(m, "stride", (2, 2))
             for m in b.modules()
@@ -343,14 +343,14 @@ _BOTTLENECKS = {
     "There is a ReLU between bn3 and the addition: the layers must be able to subtract.": _sum(
         lambda layers, shortcut: F.relu(F.relu(layers) + shortcut)
     ),
-    "There is a ReLU on the shortcut: it hands `x`, or its projection, on as it is.": _sum(
+    "There is a ReLU on the shortcut: pass `x`, or its projection, on as it is.": _sum(
         lambda layers, shortcut: F.relu(layers + F.relu(shortcut))
     ),
-    "The shortcut is cut off from `x`: its gradient goes back through it (no `detach`).": _sum(
+    "The shortcut is detached from `x`: let the gradient flow back through it (no `detach`).": _sum(
         lambda layers, shortcut: F.relu(layers + shortcut.detach())
     ),
-    "There is no ReLU behind the addition.": _sum(lambda layers, shortcut: layers + shortcut),
-    "Your shortcut is added after the last ReLU: add first, then the ReLU.": _sum(
+    "There is no ReLU after the addition.": _sum(lambda layers, shortcut: layers + shortcut),
+    "You add the shortcut after the last ReLU: add first, then apply the ReLU.": _sum(
         lambda layers, shortcut: F.relu(layers) + shortcut
     ),
     "You average the two branches: the block adds them.": _sum(
@@ -362,7 +362,7 @@ _BOTTLENECKS = {
     "You multiply the two branches: the block adds them.": _sum(
         lambda layers, shortcut: F.relu(shortcut * layers)
     ),
-    "What the layers give is added to itself: keep the `x` that came in.": _sum(
+    "You add the layers' output to itself: keep the `x` that came in.": _sum(
         lambda layers, shortcut: F.relu(layers + layers)
     ),
     "There is no ReLU between bn1 and conv2.": _branch(
@@ -371,28 +371,28 @@ _BOTTLENECKS = {
     "There is no ReLU between bn2 and conv3.": _branch(
         lambda x, c, b, d, e, f, g: g(f(e(d(F.relu(b(c(x)))))))
     ),
-    "There is no ReLU inside: one stands behind bn1 and one behind bn2.": _branch(
+    "There is no ReLU inside: put one after bn1 and one after bn2.": _branch(
         lambda x, c, b, d, e, f, g: g(f(e(d(b(c(x))))))
     ),
-    "bn1 stands behind the ReLU: each convolution is followed by its batch normalization.": _branch(
+    "bn1 comes after the ReLU: put it right after conv1.": _branch(
         lambda x, c, b, d, e, f, g: g(f(F.relu(e(d(b(F.relu(c(x))))))))
     ),
-    "bn2 stands behind the ReLU: each convolution is followed by its batch normalization.": _branch(
+    "bn2 comes after the ReLU: put it right after conv2.": _branch(
         lambda x, c, b, d, e, f, g: g(f(e(F.relu(d(F.relu(b(c(x))))))))
     ),
-    "bn1 stands behind conv2 as well: bn2 does.": _branch(
+    "You use bn1 after conv2 as well: use bn2 there.": _branch(
         lambda x, c, b, d, e, f, g: g(f(F.relu(b(d(F.relu(b(c(x))))))))
     ),
-    "bn1 is not used: each convolution is followed by its batch normalization.": _branch(
+    "bn1 is not used: apply it right after conv1.": _branch(
         lambda x, c, b, d, e, f, g: g(f(F.relu(e(d(F.relu(c(x)))))))
     ),
-    "bn2 is not used: each convolution is followed by its batch normalization.": _branch(
+    "bn2 is not used: apply it right after conv2.": _branch(
         lambda x, c, b, d, e, f, g: g(f(F.relu(d(F.relu(b(c(x)))))))
     ),
-    "bn3 is not used: each convolution is followed by its batch normalization.": _branch(
+    "bn3 is not used: apply it right after conv3.": _branch(
         lambda x, c, b, d, e, f, g: f(F.relu(e(d(F.relu(b(c(x)))))))
     ),
-    "bn3 normalizes the sum: it belongs behind conv3, before the addition.": computing(
+    "bn3 normalizes the sum: apply it after conv3, before the addition.": computing(
         _bottleneck,
         lambda b, x: F.relu(
             b.bn3(b.conv3(F.relu(b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x))))))) + b.downsample(x))
@@ -412,10 +412,10 @@ BOTTLENECKS = [  # in_channels, channels, stride, height, width
     kind=Network,
     right=_bottleneck,
     renamed="downsample",
-    says="Your bottleneck is torchvision's, in outputs and gradients.",
+    says="Your bottleneck matches torchvision's in outputs and gradients.",
     wrong=_BOTTLENECKS
     | {
-        "The stride is on the first 1×1 convolution: that is v1. Here it is on the 3×3.": (
+        "The stride is on the first 1×1 convolution: that is v1. Here, put it on the 3×3.": (
             lambda n, c, s: _bottleneck(n, c, s, "1x1")
         )
     },
@@ -436,15 +436,15 @@ def bottleneck(make: Callable):
     kind=Network,
     right=_bottleneck,
     renamed="downsample",
-    says="Both versions of your bottleneck are the library's, in outputs and gradients.",
+    says="Both versions of your bottleneck match the library's in outputs and gradients.",
     wrong={
-        'The stride is on the first 1×1 convolution: that is v1. For "3x3" it is on the 3×3.': (
+        'The stride is on the first 1×1 convolution: that is v1. For "3x3", put it on the 3×3.': (
             lambda n, c, s, on: _bottleneck(n, c, s, "1x1")
         ),
-        'The stride is on the 3×3 convolution: that is v1.5. For "1x1" it is on the first 1×1.': (
+        'The stride is on the 3×3 convolution: that is v1.5. For "1x1", put it on the first 1×1.': (
             lambda n, c, s, on: _bottleneck(n, c, s, "3x3")
         ),
-        "The two versions are mixed up.": lambda n, c, s, on: _bottleneck(n, c, s, _other(on)),
+        "The two versions are swapped.": lambda n, c, s, on: _bottleneck(n, c, s, _other(on)),
     }
     | _BOTTLENECKS,
 )
@@ -478,53 +478,53 @@ def _macs(change: Callable) -> Callable:
     right=_conv_cost,
     what=["the number of parameters", "the number of multiply-adds"],
     exact=True,
-    says="Parameters and multiply-adds are PyTorch's, with stride, groups and odd sizes.",
+    says="Parameters and multiply-adds match PyTorch's, with stride, groups and odd sizes.",
     wrong={
-        "A bias is counted with the parameters: this convolution has none.": (
+        "You count a bias among the parameters: this convolution has none.": (
             lambda n, c, *rest: [_conv_cost(n, c, *rest)[0] + c, 0]
         ),
         "With groups, each output channel reads only in_channels / groups channels.": partial(
             _conv_cost, per_group=lambda g: 1
         ),
-        "Groups divide the weights once: every output channel still has its own.": partial(
-            _conv_cost, per_group=lambda g: g * g
-        ),
+        "You divide the weights by groups twice: divide once, since every output channel still has "
+        "its own.": partial(_conv_cost, per_group=lambda g: g * g),
         "The kernel has kernel × kernel weights for each pair of channels.": (
             lambda n, c, k, *rest: [_conv_cost(n, c, k, *rest)[0] // k, 0]
         ),
         "You count a multiplication and an addition as two: a multiply-add is one.": _macs(
             lambda macs, *_: 2 * macs
         ),
-        "You count the last addition apart: a multiply-add is one.": _macs(
+        "You count multiplications and additions separately: a multiply-add is one.": _macs(
             lambda macs, p, n, c, *rest: 2 * macs - macs * c // p
         ),
-        "The stride is ignored: weights are used once at each pixel of the *output*.": _macs(
+        "You ignore the stride: each weight is used once at each pixel of the *output*.": _macs(
             lambda macs, p, n, c, k, s, g, h, w: p * h * w
         ),
-        "The stride thins out rows and columns: it divides both, not the number of pixels "
-        "once.": _macs(lambda macs, p, n, c, k, s, g, h, w: p * -(-h * w // s)),
-        "At an odd size the output is rounded up: the padding gives the last row and column a "
-        "place.": partial(_conv_cost, size=lambda h, s, k: h // s),
-        "The padding is forgotten in the output's size: with kernel // 2 on each side it is "
+        "You divide the pixels by the stride once: it divides both rows and columns.": _macs(
+            lambda macs, p, n, c, k, s, g, h, w: p * -(-h * w // s)
+        ),
+        "You round down at an odd size: round up, since the padding makes room for the last row "
+        "and column.": partial(_conv_cost, size=lambda h, s, k: h // s),
+        "You left the padding out of the output's size: with kernel // 2 on each side it is "
         "⌈height / stride⌉.": partial(_conv_cost, size=lambda h, s, k: (h - k) // s + 1),
-        "A quotient of pixels has to be whole: round it up.": partial(
+        "Your number of output pixels is not whole: round the quotient up.": partial(
             _conv_cost, size=lambda h, s, k: h / s
         ),
         "With groups, each output channel reads only in_channels / groups channels, in the "
         "multiply-adds too.": _macs(lambda macs, p, n, c, k, s, g, *_: macs * g),
-        "Groups divide the multiply-adds once.": _macs(
+        "You divide the multiply-adds by groups twice: divide once.": _macs(
             lambda macs, p, n, c, k, s, g, *_: macs // g
         ),
-        "The output has another size: it depends on height and width.": _macs(
+        "You take the output to be square: its size depends on height and width.": _macs(
             lambda macs, p, n, c, k, s, g, h, w: p * (-(-h // s)) ** 2
         ),
-        "The multiply-adds come second: the parameters are first.": (
+        "The two are swapped: return the parameters first, then the multiply-adds.": (
             lambda *args: _conv_cost(*args)[::-1]
         ),
     },
 )
 def convolution_cost(answer: Callable):
-    """Does `answer` give a convolution's parameters and multiply-adds?
+    """Does `answer` return a convolution's parameters and multiply-adds?
 
     `answer(in_channels, channels, kernel, stride, groups, height, width)` for a convolution
     without bias, its kernel's side odd, padded by kernel // 2, of one image of height × width:
@@ -554,48 +554,44 @@ def _bottleneck_parameters(
     what="the number of parameters",
     exact=True,
     forbids=BY_FORMULA,
-    says="Your numbers are those of the library's blocks, with and without groups.",
+    says="Your numbers match the library's blocks, with and without groups.",
     wrong={
-        BY_FORMULA["torch.nn.modules.module.__init__"]: (
-            lambda i, c, s, g, b: probes.parameters(
-                models.Bottleneck(i, c, s, groups=g, base_width=b)
-            )
+        BY_FORMULA["torch.nn.modules.module.__init__"]: lambda i, c, s, g, b: probes.parameters(
+            models.Bottleneck(i, c, s, groups=g, base_width=b)
         ),
-        "The biases of the convolutions are counted: they have none.": partial(
+        "You count biases of the convolutions: they have none.": partial(
             _bottleneck_parameters, bias=1
         ),
-        "Batch normalization is forgotten: two parameters for each channel.": partial(
+        "You left out batch normalization: it has two parameters for each channel.": partial(
             _bottleneck_parameters, norm=0
         ),
         "Batch normalization has two parameters for each channel: a weight and a bias.": partial(
             _bottleneck_parameters, norm=1
         ),
-        "Batch normalization has two parameters a channel; the running mean and variance are no "
-        "parameters.": partial(_bottleneck_parameters, norm=4),
+        "You count the running mean and variance: they are not parameters, so batch normalization "
+        "has two for each channel.": partial(_bottleneck_parameters, norm=4),
         "The 3×3 convolution has groups: each output channel reads width / groups channels.": (
             partial(_bottleneck_parameters, g=1)
         ),
-        "Groups divide the weights of the 3×3 convolution once.": (
+        "You divide the weights of the 3×3 convolution by groups twice: divide once.": (
             lambda i, c, s, g, b: _bottleneck_parameters(i, c, s, g, b, g=g * g)
         ),
-        "The width of the 3×3 convolution is not `channels` here: mind groups and base_width.": (
-            lambda i, c, s, g, b: _bottleneck_parameters(i, c, s, 1, 64)
-        ),
-        "The width is that of all groups together: groups times what one has.": partial(
-            _bottleneck_parameters, middle=lambda c, g, b: c * b // 64
-        ),
-        "The projection on the shortcut is forgotten: it is there wherever stride or channels "
+        "The width of the 3×3 convolution is not `channels` here: it depends on groups and "
+        "base_width.": lambda i, c, s, g, b: _bottleneck_parameters(i, c, s, 1, 64),
+        "You use the width of one group: multiply it by groups to get all of them "
+        "together.": partial(_bottleneck_parameters, middle=lambda c, g, b: c * b // 64),
+        "You left out the projection on the shortcut: there is one wherever stride or channels "
         "change the shape.": partial(_bottleneck_parameters, project=False),
-        "The projection's batch normalization is forgotten.": partial(
+        "You left out the projection's batch normalization.": partial(
             _bottleneck_parameters, own=False
         ),
-        "There is no projection where stride is 1 and the channels are the same.": partial(
+        "You count a projection for stride 1 and equal channels: there is none.": partial(
             _bottleneck_parameters, project=True
         ),
     },
 )
 def bottleneck_parameters(answer: Callable):
-    """Does `answer` give a bottleneck's number of parameters?
+    """Does `answer` return a bottleneck's number of parameters?
 
     `answer(in_channels, channels, stride, groups, base_width)`, a whole number: convolutions
     without bias, batch normalization, and a projection where the shape changes. The 3×3
@@ -616,26 +612,28 @@ def _width(w: int, r: float, g: int, ones: int = 2, threes: int = 18, power: int
 @exercise(
     right=_width,
     what="the width",
-    says="At your widths both blocks have equally many weights.",
+    says="At your widths both blocks have the same number of weights.",
     wrong={
-        "This is the number of channels of the bottleneck's 3×3 convolution: asked for are those "
-        "of its output.": lambda w, r, g: _width(w, r, g) / r,
+        "This is the number of channels of the bottleneck's 3×3 convolution: return that of its "
+        "output.": lambda w, r, g: _width(w, r, g) / r,
         "This is a ratio of weights times the width: weights grow as the square of the width.": (
             lambda w, r, g: (_width(w, r, g) / r) ** 2 / w * r
         ),
         "Weights grow as the square of the width: the ratio of weights is not the ratio of "
         "widths.": lambda w, r, g: _width(w, r, g) ** 2 / w,
         "There are two 1×1 convolutions in a bottleneck.": partial(_width, ones=1),
-        "The 3×3 convolution of the bottleneck has weights, too.": (
+        "You left out the bottleneck's 3×3 convolution: it has weights, too.": (
             lambda w, r, g: w * r * (18 / (2 * r)) ** 0.5
         ),
         "The basic block has two convolutions.": partial(_width, threes=9),
         "Groups divide the weights of the 3×3 convolution.": lambda w, r, g: _width(w, r, 1),
-        "Groups divide the weights of the 3×3 convolution once.": partial(_width, power=2),
+        "You divide the weights of the 3×3 convolution by groups twice: divide once.": partial(
+            _width, power=2
+        ),
     },
 )
 def equal_width(answer: Callable, settings: Iterable[Sequence] = WIDTHS):
-    """Does `answer` give the width at which a bottleneck costs as much as a basic block?
+    """Does `answer` return the width at which a bottleneck costs as much as a basic block?
 
     `answer(width, reduction, groups)`: a basic block has `width` channels everywhere. The
     bottleneck's input and output have W channels, its 3×3 convolution W / reduction in so many
@@ -664,32 +662,32 @@ def _seen(stride_on: str, *sizes: int, border: bool = True, gaps: bool = True) -
     what="the share",
     says="Your shares are right.",
     wrong={
-        "The two versions are mixed up: which of the convolutions reads the whole input?": (
+        "The two versions are swapped: which of the convolutions reads the whole input?": (
             lambda on, *rest: math.prod(_seen(_other(on), *rest))
         ),
-        "The stride goes in both directions.": lambda *args: _seen(*args)[0],
-        "Sizes that the stride does not divide: the first pixel counts, and then every "
+        "You count one direction only: the stride goes in both.": lambda *args: _seen(*args)[0],
+        "Where the stride does not divide the size, count the first pixel and then every "
         "stride-th.": lambda on, h, w, s: (
             1 / s**2 if on == "1x1" else math.prod(_seen(on, h, w, s))
         ),
-        "Sizes that the stride does not divide: the last, incomplete step has a pixel that is "
-        "looked at.": lambda on, h, w, s: (
+        "Where the stride does not divide the size, count the pixel in the last, incomplete step "
+        "too.": lambda on, h, w, s: (
             (h // s) * (w // s) / (h * w) if on == "1x1" else math.prod(_seen(on, h, w, s))
         ),
         "A 3×3 convolution with a large stride leaves gaps between its windows.": (
             lambda *args: math.prod(_seen(*args, gaps=False))
         ),
-        "At the border the window hangs over the image: there is no pixel there.": (
+        "At the border the window extends beyond the image: count no pixels there.": (
             lambda *args: math.prod(_seen(*args, border=False))
         ),
-        "This is the share that is not looked at.": lambda *args: 1 - math.prod(_seen(*args)),
+        "This is the share that goes unseen.": lambda *args: 1 - math.prod(_seen(*args)),
         "This is in percent: a share lies between 0 and 1.": (
             lambda *args: 100 * math.prod(_seen(*args))
         ),
     },
 )
 def seen_share(answer: Callable, settings: Iterable[Sequence] = SHARES):
-    """Does `answer` give the share of input pixels that a bottleneck looks at?
+    """Does `answer` return the share of input pixels that a bottleneck looks at?
 
     `answer(stride_on, height, width, stride)`, between 0 and 1, for a block with a projection:
     the pixels on which some pixel of the output depends, in evaluation mode.
@@ -754,42 +752,42 @@ def _total(drop=(), norm: int = 2, bias: int = 1, times: int = 1, macs_only=Fals
     right=_counted,
     what=["the number of parameters", "the number of multiply-adds"],
     exact=True,
-    says="Parameters and multiply-adds are the library's, to the last one.",
+    says="Parameters and multiply-adds match the library's, to the last one.",
     wrong={
-        "The projections on the shortcuts are forgotten.": _total(drop=("first", "shortcut")),
-        "The projection of the first stage is forgotten: it changes the channels, though not the "
+        "You left out the projections on the shortcuts.": _total(drop=("first", "shortcut")),
+        "You left out the projection of the first stage: it changes the channels, though not the "
         "size.": _total(drop=("first",)),
-        "Batch normalization is forgotten: two parameters for each channel.": _total(norm=0),
+        "You left out batch normalization: it has two parameters for each channel.": _total(norm=0),
         "Batch normalization has two parameters for each channel: a weight and a bias.": _total(
             norm=1
         ),
-        "Batch normalization has two parameters a channel; the running mean and variance are no "
-        "parameters.": _total(norm=4),
-        "The biases of the convolutions are counted: they have none.": _total(norm=3),
-        "The linear layer is forgotten.": _total(drop=("fc",)),
-        "The linear layer's biases are forgotten.": _total(bias=0),
-        "The 7×7 convolution is forgotten.": _total(drop=("conv1",)),
+        "You count the running mean and variance: they are not parameters, so batch normalization "
+        "has two for each channel.": _total(norm=4),
+        "You count biases of the convolutions: they have none.": _total(norm=3),
+        "You left out the linear layer.": _total(drop=("fc",)),
+        "You left out the linear layer's biases.": _total(bias=0),
+        "You left out the 7×7 convolution.": _total(drop=("conv1",)),
         "You count a multiplication and an addition as two: a multiply-add is one.": _total(
             times=2
         ),
-        "The projections' multiply-adds are forgotten.": _total(
+        "You left out the projections' multiply-adds.": _total(
             drop=("first", "shortcut"), macs_only=True
         ),
-        "The projection of the first stage is forgotten in the multiply-adds.": _total(
+        "You left out the first stage's projection in the multiply-adds.": _total(
             drop=("first",), macs_only=True
         ),
-        "The linear layer's multiply-adds are forgotten.": _total(drop=("fc",), macs_only=True),
-        "The 7×7 convolution's multiply-adds are forgotten.": _total(
+        "You left out the linear layer's multiply-adds.": _total(drop=("fc",), macs_only=True),
+        "You left out the 7×7 convolution's multiply-adds.": _total(
             drop=("conv1",), macs_only=True
         ),
-        "v1 and v1.5 are mixed up: the first convolution of a stage works on the larger image "
-        "where the 3×3 has the stride.": lambda *args: _total()(*args[:4], _other(args[4])),
-        "At an odd size the image is halved and rounded up.": _total(down=lambda size: size // 2),
-        "Every layer is counted at the size of the input.": _total(down=lambda size: size),
+        "v1 and v1.5 are swapped: where the 3×3 has the stride, the first convolution of a stage "
+        "works on the larger image.": lambda *args: _total()(*args[:4], _other(args[4])),
+        "You round down when you halve an odd size: round up.": _total(down=lambda size: size // 2),
+        "You count every layer at the input's size: use its own.": _total(down=lambda size: size),
     },
 )
 def resnet_cost(answer: Callable, settings: Iterable[Sequence] = COSTS):
-    """Does `answer` give a network's parameters and multiply-adds from its numbers of blocks?
+    """Does `answer` return a network's parameters and multiply-adds, from its numbers of blocks?
 
     `answer(blocks, bottleneck, height, width, stride_on)`, two whole numbers, for the networks of
     He et al. (2016a), table 1: `blocks` of each stage, basic blocks or bottlenecks, color images
@@ -800,7 +798,7 @@ def resnet_cost(answer: Callable, settings: Iterable[Sequence] = COSTS):
 
 
 def call_the_network(answer: Callable, state: dict, stride_on: str, x: Tensor) -> Tensor | None:
-    """A question: what does the module `answer(state, stride_on)` give for `x`, in float64?"""
+    """A question: what does the module `answer(state, stride_on)` output for `x`, in float64?"""
     module = answer(state, stride_on)
     return None if module is None or module is ... else module.double()(x).detach()
 
@@ -828,15 +826,15 @@ def _from_state(state: dict, stride_on: str, load=True, train=False, blocks=None
     right=_from_state,
     question=call_the_network,
     what="the network's output",
-    says="Your network has read its weights, and gives the library's outputs.",
+    says="Your network has read its weights, and its outputs match the library's.",
     wrong={
-        'The stride stands in the other place: for "1x1" these are the outputs of v1.5.': (
+        'The stride is in the wrong place: for "1x1" these are the outputs of v1.5.': (
             lambda state, on: _from_state(state, "3x3")
         ),
-        'The stride stands in the other place: for "3x3" these are the outputs of v1.': (
+        'The stride is in the wrong place: for "3x3" these are the outputs of v1.': (
             lambda state, on: _from_state(state, "1x1")
         ),
-        "The two versions are mixed up: the stride stands in the other place.": (
+        "The two versions are swapped: the stride is in the wrong place in each.": (
             lambda state, on: _from_state(state, _other(on))
         ),
         "The network is still in training mode: it normalizes with the batch's own mean and "
@@ -888,7 +886,7 @@ def segments_and_memory(answer: Callable, blocks: int, a: int, b: int) -> dict |
         return None
     segments, memory = several(found, ["the number of segments", "the memory"]).values()
     if int(segments) != segments or not 1 <= segments <= blocks:
-        raise Mistake("The number of segments is a whole number, from 1 to that of the blocks.")
+        raise Mistake("Choose a whole number of segments, from 1 to the number of blocks.")
     return {"what these segments need": _memory(blocks, int(segments), a, b), "the memory": memory}
 
 
@@ -898,7 +896,7 @@ def segments_and_memory(answer: Callable, blocks: int, a: int, b: int) -> dict |
     read=dict,
     says="The segments and their memory are right.",
     wrong={
-        "The square root is where the least lies for fractions: with whole segments, compare the "
+        "The square root is the minimum only if segments may be fractions: compare the whole "
         "numbers around it, or all.": _with(lambda n, a, b: round((n * b / a) ** 0.5)),
         "Segments may differ in length: their number need not divide the number of blocks.": (
             partial(_least, allowed=lambda n, s: n % s == 0)
@@ -906,27 +904,27 @@ def segments_and_memory(answer: Callable, blocks: int, a: int, b: int) -> dict |
         "The square root of the number of blocks is best only if a and b are equal.": _with(
             lambda n, a, b: round(n**0.5)
         ),
-        "a and b are mixed up: a is paid for each segment, b for each block of the longest.": _with(
+        "a and b are swapped: a counts for each segment, b for each block of the longest.": _with(
             lambda n, a, b: round((n * a / b) ** 0.5)
         ),
-        "This is the length of a segment: asked for is their number.": (
+        "This is the length of a segment: return the number of segments.": (
             lambda n, a, b: (-(-n // _least(n, a, b)[0]), _least(n, a, b)[1])
         ),
-        "One segment keeps all blocks: this is without checkpointing.": _with(lambda n, a, b: 1),
-        "A segment for each block keeps the most inputs.": _with(lambda n, a, b: n),
+        "One segment keeps all blocks, as without checkpointing.": _with(lambda n, a, b: 1),
+        "A segment for each block keeps the most inputs: use fewer.": _with(lambda n, a, b: n),
         "The longest segment has a whole number of blocks: round up.": (
             lambda n, a, b: (s := _least(n, a, b)[0], a * s + b * n / s)
         ),
         "The longest segment has a whole number of blocks: round up, not down.": (
             lambda n, a, b: (s := _least(n, a, b)[0], a * s + b * (n // s))
         ),
-        "This is the formula's least: with whole segments it takes a little more.": (
+        "This is the formula's minimum: with whole segments it takes a little more.": (
             lambda n, a, b: (_least(n, a, b)[0], 2 * (a * b * n) ** 0.5)
         ),
     },
 )
 def least_memory(answer: Callable):
-    """Does `answer(blocks, a, b)` give the best number of segments, and its memory?"""
+    """Does `answer(blocks, a, b)` return the best number of segments, and its memory?"""
     drawn = Random()
     yield from [(71, 2, 7), (89, 2, 9), (100, 3, 7), (30, 5, 3)]
     yield drawn.randint(40, 200), drawn.randint(1, 3), drawn.randint(5, 20)
@@ -942,26 +940,26 @@ def _deepest(memory: int, a: int, b: int) -> int:
     exact=True,
     says="The depth is right.",
     wrong={
-        "This is without checkpointing.": lambda m, a, b: m // b,
+        "This is without checkpointing: split the network into segments.": lambda m, a, b: m // b,
         "This is with one segment, which still needs its input.": lambda m, a, b: (m - a) // b,
-        "The formula's optimum is no whole number: try whole numbers of segments.": (
+        "The formula's optimum is not a whole number: try whole numbers of segments.": (
             lambda m, a, b: m * m // (4 * a * b)
         ),
-        "Half of the memory for inputs is where the best lies for fractions: try all numbers of "
-        "segments.": lambda m, a, b: (s := round(m / a / 2)) * ((m - a * s) // b),
+        "Half of the memory for inputs is best only if segments may be fractions: try all numbers "
+        "of segments.": lambda m, a, b: (s := round(m / a / 2)) * ((m - a * s) // b),
         "A segment has a whole number of blocks: round down within each segment.": (
             lambda m, a, b: max(int(s * (m - a * s) / b) for s in range(1, m // a + 1))
         ),
     },
 )
 def deepest_network(answer: Callable):
-    """Does `answer(memory, a, b)` give the largest number of blocks that the memory allows?"""
+    """Does `answer(memory, a, b)` return the largest number of blocks that the memory allows?"""
     yield from [(108, 4, 9), (40, 1, 6), (9, 1, 8), (Random().randint(60, 300), 1, 7)]
 
 
 @checks
 def checkpoint_memory(least_memory: Callable, deepest: Callable) -> str:
-    """Are these the least memory of so many blocks, and the most blocks for so much memory?
+    """Are these the least memory for so many blocks, and the most blocks for so much memory?
 
     Checkpointing keeps each segment's input (`a` each) and, of the longest segment, all that its
     blocks keep (`b` each): (4.2), for whole numbers. `least_memory(blocks, a, b)` gives the best
@@ -970,7 +968,7 @@ def checkpoint_memory(least_memory: Callable, deepest: Callable) -> str:
     """
     _LEAST.exercise.check(least_memory)
     deepest_network.exercise.check(deepest)
-    return "Memory and depth are right; four times as deep takes about twice the memory."
+    return "Memory and depth are right; four times the depth takes about twice the memory."
 
 
 _LEAST = least_memory  # which the argument's name hides
@@ -1008,7 +1006,7 @@ def run_segment(
         return None
     if not isinstance(output, Tensor):
         raise Mistake(
-            f"Return a tensor, what the segment gives: this is of type {type(output).__name__}."
+            f"Return a tensor, the segment's output: this is of type {type(output).__name__}."
         )
     if "torch.utils.checkpoint.checkpoint" in watch.called:
         raise Mistake(_ITSELF)
@@ -1025,7 +1023,7 @@ def run_segment(
     }
 
 
-_ITSELF = "That is PyTorch's own checkpointing: write it with a `torch.autograd.Function`."
+_ITSELF = "That is PyTorch's own checkpointing: write yours with a `torch.autograd.Function`."
 
 
 class _Checkpoint(torch.autograd.Function):
@@ -1075,28 +1073,28 @@ def _by_torch(segment: nn.Module, x: Tensor) -> Tensor:
     right=_checkpointed(),
     question=run_segment,
     read=dict,
-    says="Equal outputs and gradients, one more run of the segment, and little kept.",
+    says="Outputs and gradients are equal, the segment runs once more, and little is kept.",
     wrong={
         _ITSELF: _by_torch,
-        "After the forward pass the segment's inner activations are still there: run it without "
-        "recording, and keep its input only.": lambda segment, x: segment(x),
+        "After the forward pass the segment's inner activations are still kept: run it without "
+        "recording, and keep only its input.": lambda segment, x: segment(x),
         "The output does not require a gradient, so nothing can go back: wrap the two passes in a "
         "`torch.autograd.Function`.": _not_recorded,
-        "The output does not require a gradient, so nothing can go back, where x is an image that "
-        "needs none: the weights must be among what the function is applied to.": _checkpointed(
+        "Where x is an image that needs no gradient, the output does not require one, so nothing "
+        "can go back: apply the function to the weights too.": _checkpointed(
             _returned_and_added, weights=False
         ),
         "The gradient at the input is missing: return it from the backward pass.": _checkpointed(
             lambda *args: (None, *_again(*args)[1:])
         ),
-        "The weights get no gradient: the backward pass has to give theirs too.": _checkpointed(
+        "The weights get no gradient: return theirs from the backward pass too.": _checkpointed(
             lambda *args: (_again(*args)[0], *[None] * 9)
         ),
-        "The backward pass does not use what comes in from the layers behind: start it with the "
-        "gradient at the output.": _checkpointed(
+        "The backward pass ignores what comes back from later layers: start it with the gradient "
+        "at the output.": _checkpointed(
             lambda segment, x, upstream: _again(segment, x, torch.ones_like(upstream))
         ),
-        "The gradient comes twice: it is both returned and added by a `backward()` inside.": (
+        "The gradient counts twice: you return it, and a `backward()` inside adds it too.": (
             _checkpointed(_returned_and_added)
         ),
         "The segment runs more than twice: once in each pass is enough.": _checkpointed(
@@ -1107,7 +1105,7 @@ def _by_torch(segment: nn.Module, x: Tensor) -> Tensor:
     },
 )
 def checkpointing(answer: Callable):
-    """Does `answer(segment, x)` run the module `segment`, and run it again to go back?
+    """Does `answer(segment, x)` run the module `segment`, and run it again in the backward pass?
 
     Its output is `segment(x)`. After the forward pass nothing is kept of what `segment` computes
     inside; the backward pass runs it a second time, and gives the gradients at `x` and at the
@@ -1130,25 +1128,23 @@ def _survive(blocks: int, last: float, first: int = 1) -> list[float]:
     what="the list of probabilities",
     says="The probabilities are right.",
     wrong={
-        "The first block is number 1, not 0: only the input survives surely.": partial(
+        "The first block is number 1, not 0: only the input is sure to survive.": partial(
             _survive, first=0
         ),
-        "The input counts as layer 0: the first block's probability is below 1 already.": (
+        "The input counts as layer 0: the first block's probability is already below 1.": (
             lambda n, last: torch.linspace(1, last, n, dtype=torch.double)
         ),
-        "These are the probabilities of being left out.": (
+        "These are the probabilities of being left out: return those of taking part.": (
             lambda n, last: [1 - p for p in _survive(n, last)]
         ),
-        "The order is reversed: the first block is the surest.": (
+        "The order is reversed: the first block is the most likely to survive.": (
             lambda n, last: _survive(n, last)[::-1]
         ),
         "All blocks have the last one's probability: it falls from block to block.": (
             lambda n, last: [last] * n
         ),
-        "The input is in your list: the blocks begin with p_1.": (
-            lambda n, last: [1.0, *_survive(n, last)]
-        ),
-        "They fall along a line, not as powers.": (
+        "Your list includes the input: begin with p_1.": lambda n, last: [1.0, *_survive(n, last)],
+        "Your probabilities fall as powers: let them fall along a line.": (
             lambda n, last: [last ** (k / n) for k in range(1, n + 1)]
         ),
     },
@@ -1168,7 +1164,7 @@ def _evaluated(sum_of: Callable) -> Callable:
     gradients=["shortcut in evaluation", "layers in evaluation"],
     says="The evaluation is right.",
     wrong={
-        "In evaluation the layers are not weighted: they count with the probability of "
+        "In evaluation the layers are not weighted: multiply them by the probability of "
         "survival.": _evaluated(lambda x, g, p: F.relu(x + g)),
         "In evaluation the layers are missing: all take part, weighted.": _evaluated(
             lambda x, g, p: F.relu(x)
@@ -1176,16 +1172,16 @@ def _evaluated(sum_of: Callable) -> Callable:
         "In evaluation the shortcut is weighted too: it always survives.": _evaluated(
             lambda x, g, p: F.relu(p * (x + g))
         ),
-        "In evaluation the weight is the probability of being left out.": _evaluated(
-            lambda x, g, p: F.relu(x + (1 - p) * g)
+        "In evaluation your weight is the probability of being left out: use that of "
+        "survival.": _evaluated(lambda x, g, p: F.relu(x + (1 - p) * g)),
+        "In evaluation you divide the layers by the probability: multiply them by it.": _evaluated(
+            lambda x, g, p: F.relu(x + g / p)
         ),
-        "In evaluation the layers are divided by the probability: it is the other way "
-        "round.": _evaluated(lambda x, g, p: F.relu(x + g / p)),
-        "There is no ReLU behind the addition.": _evaluated(lambda x, g, p: x + p * g),
-        "The ReLU stands before the addition: it comes last.": _evaluated(
+        "There is no ReLU after the addition.": _evaluated(lambda x, g, p: x + p * g),
+        "The ReLU comes before the addition: apply it last.": _evaluated(
             lambda x, g, p: x + p * F.relu(g)
         ),
-        "The layers are cut off: their gradient goes back (no `detach`).": _evaluated(
+        "The layers are detached: let their gradient flow back (no `detach`).": _evaluated(
             lambda x, g, p: F.relu(x + p * g.detach())
         ),
     },
@@ -1212,7 +1208,7 @@ def stochastic_depth(probabilities: Callable, stochastic_sum: Callable) -> str:
         whole, alone = F.relu(x + g), F.relu(x)
         kinds = [same(o, w) or same(o, a) for o, w, a in zip(found, whole, alone, strict=True)]
         if all(kinds) and not same(found, whole) and not same(found, alone):
-            raise Mistake("In evaluation nothing is drawn: all layers take part, weighted.")
+            raise Mistake("You draw in evaluation: there, let all layers take part, weighted.")
     survival_in_evaluation.exercise.check(stochastic_sum)
     for survival in (0.3, 1.0, 0.8):
         _check_training(stochastic_sum, survival)
@@ -1234,7 +1230,7 @@ def _check_training(answer: Callable, survival: float) -> None:
         output = got["output"]
         if not isinstance(output, Tensor) or output.shape != x.shape:
             raise Mistake(
-                f"In training the output has shape {tuple(getattr(output, 'shape', ()))}, and "
+                f"In training the output has shape {tuple(getattr(output, 'shape', ()))}, but "
                 f"should have that of the inputs, {tuple(x.shape)}."
             )
         kept, dropped = (_near(output, F.relu(value)) for value in (x + g, x))
@@ -1243,7 +1239,7 @@ def _check_training(answer: Callable, survival: float) -> None:
         by_image = kept.flatten(1)
         if (by_image.any(1) & ~by_image.all(1)).any():
             raise Mistake(
-                "A draw holds for a whole image, all its channels and pixels: draw N numbers."
+                "Each draw is for a whole image, with all its channels and pixels: draw N numbers."
             )
         kept = by_image.all(1)
         counts.add(kept.sum().item())
@@ -1256,7 +1252,7 @@ def _check_training(answer: Callable, survival: float) -> None:
             expect(gradient, right, f"the gradient at {name} in training")
     if survival < 1 and len(counts) == 1:
         raise Mistake(
-            "Each call draws the same number of images: draw for each image by itself, and set no "
+            "Each call draws the same number of images: draw for each image separately, and set no "
             "seed inside."
         )
 
@@ -1264,16 +1260,16 @@ def _check_training(answer: Callable, survival: float) -> None:
 def _expect_fair(kept: Tensor, survival: float) -> None:
     share = kept.double().mean().item()
     if survival < 1 and share in (0, 1):
-        raise Mistake("All images of a batch share one fate: draw a number for each.")
+        raise Mistake("All images of a batch share one draw: draw a number for each.")
     if abs(share - survival) > SHARE_WITHIN:
         if abs(share - (1 - survival)) < SHARE_WITHIN:
-            raise Mistake("The probability is turned round: `survival` is that of taking part.")
+            raise Mistake("The probability is reversed: `survival` is that of taking part.")
         raise Mistake(
-            f"In training the layers take part in {share:.1%} of the images, where `survival` is "
+            f"In training the layers take part in {share:.1%} of the images, but `survival` is "
             f"{survival:g}."
         )
     if survival < 1 and alike(kept) > ALIKE_WITHIN:
-        raise Mistake("Images share their draws with others of the batch: draw a number for each.")
+        raise Mistake("Some images of a batch share their draws: draw a number for each.")
 
 
 def _near(got: Tensor, right: Tensor) -> Tensor:
@@ -1283,14 +1279,17 @@ def _near(got: Tensor, right: Tensor) -> Tensor:
 
 def _explain_training(output: Tensor, x: Tensor, g: Tensor, p: float) -> None:
     alternatives = {
-        "In training the layers are divided by the probability of survival, as well as weighted in "
+        "You divide the layers by the probability of survival in training and weight them in "
         "evaluation: one of the two is enough, here the latter.": (x + g / p, x),
-        "In training nothing is drawn: the layers are weighted instead.": (x + p * g, x + p * g),
-        "In training the weight is applied as well as the draw: it belongs to the evaluation.": (
+        "In training you weight instead of drawing: draw for each image.": (
+            x + p * g,
+            x + p * g,
+        ),
+        "In training you weight the layers as well as draw: weight them in evaluation only.": (
             x + p * g,
             x,
         ),
-        "Where the layers are left out the shortcut is gone too: it always survives.": (
+        "Where the layers are left out, the shortcut is gone too: it always survives.": (
             x + g,
             torch.zeros_like(x),
         ),
@@ -1301,5 +1300,5 @@ def _explain_training(output: Tensor, x: Tensor, g: Tensor, p: float) -> None:
             raise Mistake(message)
     kept, dropped = (_near(output, value) for value in (x + g, x))
     if (kept | dropped).all():
-        raise Mistake("There is no ReLU behind the addition.")
+        raise Mistake("There is no ReLU after the addition.")
     raise Mistake("In training some images are neither relu(shortcut + layers) nor relu(shortcut).")

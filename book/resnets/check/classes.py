@@ -12,9 +12,9 @@ from resnets.check.asking import Mistake, ask, checks, random, same, watched, wh
 from resnets.check.exercise import Case, Exercise, Value, exercise
 
 NO_INVERSE = (
-    "Right so far, but not where columns depend on each other or are more than the points: the "
-    "normal equations have no unique solution there. Use the pseudo-inverse, or torch.linalg.lstsq "
-    'with driver="gelsd" (the default can go wrong there: PyTorch issue 187411).'
+    "Right so far, but not where columns depend on each other or outnumber the points: there the "
+    "normal equations have no unique solution. Use the pseudo-inverse, or torch.linalg.lstsq with "
+    'driver="gelsd" (the default can go wrong there: PyTorch issue 187411).'
 )
 
 
@@ -40,28 +40,26 @@ def _one_by_one(columns: Tensor, target: Tensor) -> Tensor:
 @exercise(
     right=_left_over(lambda left, c, t: left.norm()),
     what="the distance",
-    says="The distance is right, also where columns depend on each other.",
+    says="The distance is right, even where columns depend on each other.",
     wrong={
         "This is the squared distance: take the root.": _left_over(
             lambda left, c, t: left.square().sum()
         ),
-        "This is a share of the target's norm; the distance itself is asked for.": _left_over(
-            lambda left, c, t: left.norm() / t.norm()
-        ),
+        "This is the distance as a share of the target's norm: return the distance "
+        "itself.": _left_over(lambda left, c, t: left.norm() / t.norm()),
         "This is the mean squared error: the distance is the root of the sum of squares.": (
             _left_over(lambda left, c, t: left.square().mean())
         ),
-        "This is the root of the mean square: the distance has the sum, not the mean.": _left_over(
-            lambda left, c, t: left.square().mean().sqrt()
-        ),
-        "These are absolute differences added up: the Euclidean norm adds squares.": _left_over(
+        "This is the root of the mean square: the distance takes the sum, not the "
+        "mean.": _left_over(lambda left, c, t: left.square().mean().sqrt()),
+        "You add up absolute differences: the Euclidean norm adds up squares.": _left_over(
             lambda left, c, t: left.abs().sum()
         ),
-        "This is what is left of the target: take its norm.": _left_over(lambda left, c, t: left),
-        "This is the norm of the nearest function: the distance is the norm of what is left of the "
-        "target.": _left_over(lambda left, c, t: (t - left).norm()),
-        "You project onto each column by itself and add the projections: that is right only where "
-        "the columns are orthogonal. Fit them together.": _one_by_one,
+        "This is the residual itself: take its norm.": _left_over(lambda left, c, t: left),
+        "This is the norm of the nearest function: the distance is the norm of the target minus "
+        "that function.": _left_over(lambda left, c, t: (t - left).norm()),
+        "You project onto each column separately and add the projections, which is right only for "
+        "orthogonal columns: fit all columns together.": _one_by_one,
         NO_INVERSE: _by_normal_equations,
     },
 )
@@ -100,48 +98,47 @@ def _over_the_others(columns: Tensor, target: Tensor) -> Tensor:
 @exercise(
     right=_gaining(lambda gains, c, t: gains),
     what="the list of gains",
-    says="Each gain is right. All are squares, so no step of nested classes can raise the error.",
+    says="Each gain is right. All are squares, so no step in nested classes can raise the error.",
     wrong={
-        "Your classes are not nested: each has one column only. Class k has all columns up to k, "
-        "so of a new column only the part counts that is orthogonal to those before.": (
+        "Your classes are not nested: each has only one column. Class k has all columns up to k, "
+        "so only the part of a new column that is orthogonal to the earlier ones counts.": (
             lambda c, t: (t @ c).square() / c.square().sum(0)
         ),
-        "You compare with a class that has all other columns, those behind as well: class k - 1 "
-        "has only those before.": _over_the_others,
-        "These are the errors that are left, not what each step takes off.": (
+        "You compare with a class that has all other columns, later ones too: class k - 1 has only "
+        "the earlier ones.": _over_the_others,
+        "These are the errors that remain: return how much each step takes off.": (
             lambda c, t: _errors(c, t)[1:]
         ),
-        "You add the steps up: each number is one step's.": _gaining(
+        "You add up the steps: each number should be the gain of one step.": _gaining(
             lambda gains, c, t: gains.cumsum(0)
         ),
-        "The sign is wrong: a gain is the error before less the error after.": _gaining(
+        "The sign is wrong: a gain is the error before minus the error after.": _gaining(
             lambda gains, c, t: -gains
         ),
-        "These are roots: the squared errors are asked for.": _gaining(
+        "You take square roots: leave the gains in squared error.": _gaining(
             lambda gains, c, t: gains.sqrt()
         ),
-        "These are products with orthonormal columns: square them.": (
+        "These are inner products with orthonormal columns: square them.": (
             lambda c, t: torch.linalg.qr(c)[0].T @ t
         ),
-        "These are differences of distances; the gain is a difference of squared errors.": (
+        "These are differences of distances: a gain is a difference of squared errors.": (
             lambda c, t: -_errors(c, t).sqrt().diff()
         ),
-        "You take the mean over the points; the squared error is the sum.": _gaining(
+        "You take the mean over the points: the squared error is the sum.": _gaining(
             lambda gains, c, t: gains / len(t)
         ),
-        "These are shares of the target's square: don't divide.": _gaining(
+        "You divide by the target's squared norm: leave the gains undivided.": _gaining(
             lambda gains, c, t: gains / (t @ t)
         ),
-        "The first gain is missing: class 0 has the error of zero, the target's own square.": (
-            _gaining(lambda gains, c, t: gains[1:])
-        ),
-        "The columns come in order: class k has the first k.": (
+        "The first gain is missing: class 0 holds only zero, so its error is the target's own "
+        "square.": _gaining(lambda gains, c, t: gains[1:]),
+        "You take the columns from the last one on: class k has the first k.": (
             lambda c, t: -_errors(c.flip(1), t).diff()
         ),
     },
 )
 def gains(gain: Callable):
-    """Is `gain(columns, target)` what each further function of nested classes takes off the error?
+    """Is `gain(columns, target)` what each new function of nested classes takes off the error?
 
     Class k has the first k columns of `columns` (points, functions), which are independent; class 0
     has only zero. Number k of the result, (functions,), is the squared error of the best fit in
@@ -153,29 +150,30 @@ def gains(gain: Callable):
 
 _DIMENSIONS = {
     "a": {
-        5: "each frequency has a sine and a cosine, and there is the constant",
+        5: "each frequency has a sine and a cosine, and the constant counts too",
         6: "each frequency has a sine and a cosine",
         10: "the constant counts as well",
-        200: "that is the number of points; five frequencies cannot reach all of them",
+        200: "that is the number of points; five frequencies do not fill that many dimensions",
     },
     "b": {
-        10: "these are the functions. On eight points not all of them differ: write down sin(4x) "
-        "on the points, and compare frequencies 3 and 5",
-        8: "no more than eight are possible, but one is missing: look at sin(4x) on the points, "
-        "and count the constant only if it is there",
-        9: "no more than eight dimensions fit on eight points; look at sin(4x) as well",
-        6: "cos(4x) is not zero on the points: it changes its sign from one to the next",
-        5: "each frequency has a sine and a cosine, as far as they differ on the points",
+        10: "that is the number of functions, but on eight points not all of them differ: write "
+        "down sin(4x) on the points, and compare frequencies 3 and 5",
+        8: "eight is the most there can be, but one is missing: look at sin(4x) on the points, and "
+        "count the constant only if it is there",
+        9: "eight points have at most eight dimensions; look at sin(4x) as well",
+        6: "cos(4x) is not zero on the points: it changes sign from one to the next",
+        5: "each frequency has a sine and a cosine, where they differ on the points",
     },
     "c": {
-        61: "these are the functions, and there are only 41 points",
-        60: "these are the waves, and there are only 41 points",
-        40: "the constant is not one of the waves, and 41 points have room for it",
+        61: "that is the number of functions, but there are only 41 points",
+        60: "that is the number of waves, but there are only 41 points",
+        40: "the constant is not one of the waves, and there is room for it on 41 points",
         20: "each frequency has a sine and a cosine",
-        31: "each frequency has a sine and a cosine, and 41 points have room for 20 of them",
+        31: "each frequency has a sine and a cosine, and there is room for 20 such pairs on 41 "
+        "points",
     },
     "d": {
-        9: "sin(kx + 1) is not new: write it with the sine and the cosine of kx",
+        9: "sin(kx + 1) is not new: write it as a sum of multiples of sin(kx) and cos(kx)",
         3: "each frequency has a sine and a cosine",
         7: "the constant is not among them",
         200: "that is the number of points",
@@ -187,7 +185,7 @@ _DIMENSIONS = {
     kind=Value,
     right=[11, 7, 41, 6],
     what=[f"number ({letter})" for letter in "abcd"],
-    says="All four: a class is as large as its independent columns, and no larger than the data.",
+    says="All four: one dimension for each independent column, and no more dimensions than points.",
     wrong={
         f"Number ({letter}): {message}.": [
             value if letter == other else right
@@ -203,14 +201,14 @@ def dimensions(sizes: Sequence[int]):
 
 
 def call_and_inputs(answer: Callable, *inputs) -> dict | None:
-    """A question: what does the function give, and what are its inputs after the call?"""
+    """A question: what does the function return, and what are its inputs after the call?"""
     given = copy.deepcopy(inputs)
     result = answer(*given)
     return None if result is None else {"result": result, "inputs": list(given)}
 
 
 def insertion(insert: Callable, blocks: list, place: int) -> dict | None:
-    """A question: the blocks that `insert(blocks, place)` gives, and the given ones after it."""
+    """A question: the blocks that `insert(blocks, place)` returns, and the given ones after it."""
     given = [(w.clone(), v.clone()) for w, v in blocks]
     grown = insert(given, place)
     if (grown is None or grown is ...) and len(given) == len(blocks):
@@ -236,7 +234,7 @@ def inserted_block(insert: Callable) -> str:
         told = ask(insertion, insert, blocks, place)
         _expect_insertion(told["grown"], told["given"], blocks, place)
     return (
-        "The outputs stay, bit for bit, and the new V has a gradient, so that training can go on."
+        "The outputs stay the same, bit for bit, and the new V has a gradient: training can go on."
     )
 
 
@@ -244,23 +242,23 @@ def _expect_insertion(grown, given: list, blocks: list, place: int) -> None:
     if len(given) != len(blocks) or not all(map(_equal, given, blocks)):
         raise Mistake(
             "Your function changes the list that it is given, so the smaller network is gone: "
-            "give back a new list."
+            "return a new list."
         )
     if grown is None or len(grown) != len(blocks) + 1:
         number = 0 if grown is None else len(grown)
-        raise Mistake(f"Of {len(blocks)} blocks it makes {number}: one more is asked for.")
+        raise Mistake(f"From {len(blocks)} blocks you make {number}: return exactly one more.")
     d, m = blocks[0][1].shape
     for pair in grown:
         found = [tuple(matrix.shape) for matrix in pair if isinstance(matrix, Tensor)]
         if found != [(m, d), (d, m)]:
             raise Mistake(
-                f"A block should be two matrices, W of shape {(m, d)} and V of shape {(d, m)}, as "
-                f"the others are; one is {found}."
+                f"A block should be two matrices, W of shape {(m, d)} and V of shape {(d, m)}, "
+                f"like the others; one of yours is {found}."
             )
     if not all(map(_equal, grown[:place] + grown[place + 1 :], blocks)):
         if all(any(_equal(new, old) for new in grown) for old in blocks):
-            raise Mistake("The new block is in another place: it should have the index `place`.")
-        raise Mistake("The blocks that were there have changed: they should stay as they are.")
+            raise Mistake("The new block is in the wrong place: it should have the index `place`.")
+        raise Mistake("The old blocks have changed: leave them as they were.")
     w, v = (matrix.detach().double() for matrix in grown[place])
     _expect_start(w, v)
     _expect_he(w, [old for old, _ in blocks])
@@ -274,13 +272,13 @@ def _expect_start(w: Tensor, v: Tensor) -> None:
     """The outputs stay, and something learns."""
     if not v.any() and not w.any():
         raise Mistake(
-            "Both matrices are zero. The outputs stay, but nothing can learn: V's gradient has the "
-            "factor max(x Wᵀ, 0), and W's has the factor V. Only one of them may be zero."
+            "Both matrices are zero. The outputs are unchanged, but nothing can learn: V's "
+            "gradient has the factor max(x Wᵀ, 0), and W's has the factor V. Zero only one of them."
         )
     if not w.any():
         raise Mistake(
-            "You zeroed the first matrix. The outputs stay, but max(x Wᵀ, 0) is zero, and with it "
-            "V's gradient; the gradient of a ReLU at zero is zero too. Zero the last one instead."
+            "You zeroed the first matrix. The outputs are unchanged, but max(x Wᵀ, 0) is zero, and "
+            "so is V's gradient; a ReLU's gradient at zero is zero too. Zero the last one instead."
         )
     if v.any():
         raise Mistake(
@@ -304,7 +302,7 @@ def _expect_he(w: Tensor, others: list[Tensor]) -> None:
     sd, right = w.square().mean().sqrt().item(), (2 / d) ** 0.5
     spreads = {
         "√(2/m)": (2 / m) ** 0.5,
-        "√(1/(3d)), as nn.Linear starts": (3 * d) ** -0.5,
+        "√(1/(3d)), the default of nn.Linear": (3 * d) ** -0.5,
         "√(1/d)": d**-0.5,
         "√(2/(d + m)), Glorot's": (2 / (d + m)) ** 0.5,
         "2/d": 2 / d,
@@ -314,12 +312,12 @@ def _expect_he(w: Tensor, others: list[Tensor]) -> None:
         for name, wrong in spreads.items():
             if abs(sd / wrong - 1) < SPREAD_WITHIN:
                 raise Mistake(f"The standard deviation of W is about {name}: {HIS_SD}.")
-        raise Mistake(f"W has another spread than asked for: {HIS_SD}.")
+        raise Mistake(f"The spread of W is wrong: {HIS_SD}.")
     if any(correlation(w, other) > ALIKE_BELOW for other in others):
-        raise Mistake("W is made of another block's: draw it anew.")
+        raise Mistake("You made W from another block's: draw new numbers.")
     if kolmogorov(w / right) > NORMAL_WITHIN or len(w.unique()) < 0.95 * w.numel():
         raise Mistake(
-            "The numbers in W are not normal: draw each for itself, with `torch.randn` or "
+            "The numbers in W are not normal: draw each one independently, with `torch.randn` or "
             "`nn.init.kaiming_normal_`."
         )
 
@@ -373,31 +371,29 @@ def _greedy(w: Tensor, v: Tensor) -> Tensor:
 @exercise(
     right=_nearest,
     what="the distance",
-    says="The distance is the smallest over all orders of the units.",
+    says="Your distance is the smallest over all orders of the units.",
     wrong={
-        "This is the distance to W = V = I alone. The units may stand in any order, as long as V "
-        "puts the signal back.": lambda w, v: _at(w, v, range(len(w))),
+        "This is the distance to W = V = I alone. The units may come in any order, as long as V "
+        "puts the signal back in place.": lambda w, v: _at(w, v, range(len(w))),
         "This is the squared distance: take the root.": lambda w, v: _nearest(w, v).square(),
-        "W and V each have the nearest permutation of their own. They have to fit: V undoes what W "
-        "does.": _each_its_own,
-        "You compare both matrices with the same P. What undoes a permutation is its transpose, so "
-        "V is compared with Pᵀ.": _not_transposed,
-        "You take the best pair first, and then the best of what is left. An early choice can cost "
+        "You find a nearest permutation for W and another one for V. The two must match: V undoes "
+        "what W does.": _each_its_own,
+        "You compare both matrices with the same P. The transpose undoes a permutation, so compare "
+        "V with Pᵀ.": _not_transposed,
+        "You take the best pair first, and then the best of the rest. An early choice can cost "
         "more later: solve the assignment as a whole.": _greedy,
-        "Each row chooses its best column for itself, so that two units can have the same: an "
-        "assignment has each row and each column once.": (
+        "Each row chooses its best column by itself, so two units can choose the same one: an "
+        "assignment uses each row and each column once.": (
             lambda w, v: _at(w, v, (w + v.T).argmax(1))
         ),
-        "This is the root of the mean over the weights: the distance has the sum.": (
+        "This is the root of the mean over the weights: the distance takes the sum.": (
             lambda w, v: _nearest(w, v) / (2 * w.numel()) ** 0.5
         ),
-        "This is the farthest permutation: the sum of the matching weights should be largest, not "
-        "smallest.": lambda w, v: _at(w, v, _best(w + v.T, maximize=False)),
-        "This is the distance of W alone: V's differences count as well.": (
-            lambda w, v: min(
-                (w - torch.eye(len(w)).double()[list(order)]).norm()
-                for order in permutations(range(len(w)))
-            )
+        "This is the farthest permutation: maximize the sum of the matching weights instead of "
+        "minimizing it.": lambda w, v: _at(w, v, _best(w + v.T, maximize=False)),
+        "This is the distance of W alone: V's differences count as well.": lambda w, v: min(
+            (w - torch.eye(len(w)).double()[list(order)]).norm()
+            for order in permutations(range(len(w)))
         ),
     },
 )
@@ -432,25 +428,25 @@ def _invisible(change: Callable) -> Callable:
     exact=True,
     says="A ReLU layer sees as many directions as its active rows span.",
     wrong={
-        "The ReLU is not in it: only the active rows of W, those with Wx + b > 0, let a change "
+        "You left out the ReLU: only the active rows of W, those with Wx + b > 0, let a change "
         "through.": lambda w, b, x: len(x) - _rank(w),
-        "The bias is forgotten: a row is active where Wx + b > 0, not where Wx > 0.": (
+        "You left out the bias: a row is active where Wx + b > 0, not where Wx > 0.": (
             lambda w, b, x: len(x) - _rank(w[w @ x > 0])
         ),
-        "This is how many directions are seen, the rank of the active rows: the others are asked "
-        "for.": _invisible(lambda on, w, x: _rank(w[on])),
+        "This is how many directions the layer sees, the rank of the active rows: count the "
+        "others.": _invisible(lambda on, w, x: _rank(w[on])),
         "This is the number of units that are off. Count directions of `x` instead.": _invisible(
             lambda on, w, x: (~on).sum()
         ),
-        "This is the number of units less the rank: directions of `x` are asked for, and there are "
-        "d of them.": _invisible(lambda on, w, x: len(w) - _rank(w[on])),
-        "Each active row is counted as one direction. Rows that are multiples of each other see "
-        "the same one: take the rank.": _invisible(lambda on, w, x: len(x) - on.sum()),
-        "Each active row is counted as one direction, and at most d of them. Rows that are "
+        "This is the number of units minus the rank: count directions of `x`, of which there are "
+        "d.": _invisible(lambda on, w, x: len(w) - _rank(w[on])),
+        "You count each active row as one direction. Rows that are multiples of each other see the "
+        "same one: take the rank.": _invisible(lambda on, w, x: len(x) - on.sum()),
+        "You count each active row as one direction, and at most d of them. Rows that are "
         "multiples of each other see the same one: take the rank.": _invisible(
             lambda on, w, x: (len(x) - on.sum()).clamp(min=0)
         ),
-        "You have active and inactive rows exchanged.": _invisible(
+        "You swapped active and inactive rows.": _invisible(
             lambda on, w, x: len(x) - _rank(w[~on])
         ),
     },
@@ -471,7 +467,7 @@ def invisible_directions(invisible: Callable):
         yield w[order], b[order], x
 
 
-AS_A_FORMULA = "You run the descent, step by step: find where it ends, as a formula."
+AS_A_FORMULA = "You run the descent step by step: find a formula for where it ends."
 
 
 class _Formula(Exercise):
@@ -501,32 +497,30 @@ def _descend(a: Tensor, y: Tensor, start: Tensor) -> Tensor:
     says="Among all functions that fit equally well, descent ends at the one nearest to the start.",
     wrong={
         AS_A_FORMULA: _descend,
-        "Your answer has the smallest coefficients, wherever it started. The steps stay in the "
-        "span of A's rows, so what the start has beyond that span remains.": _ends(
+        "Your answer has the smallest coefficients, whatever the start. The steps stay in the span "
+        "of A's rows, so the part of the start outside that span remains.": _ends(
             lambda start, inverse, y, a: inverse @ y
         ),
-        "You add the whole start. Where the data decide, the start is forgotten: only its part "
-        "orthogonal to A's rows remains.": _ends(lambda start, inverse, y, a: start + inverse @ y),
+        "You add the whole start. Where the data decide, the start is forgotten: add only its part "
+        "orthogonal to A's rows.": _ends(lambda start, inverse, y, a: start + inverse @ y),
         "You keep the part of the start that the data decide, and drop the part that they do not "
-        "see: it is the other way round.": _ends(
+        "see: do it the other way round.": _ends(
             lambda start, inverse, y, a: inverse @ (y + a @ start)
         ),
-        "You subtract what should be added: the correction is the pseudo-inverse of A times what "
-        "the start leaves over, y − A·start.": _ends(
-            lambda start, inverse, y, a: start - inverse @ (y - a @ start)
-        ),
+        "You subtract the correction: add it, the pseudo-inverse of A times what the start leaves "
+        "over, y − A·start.": _ends(lambda start, inverse, y, a: start - inverse @ (y - a @ start)),
         "Your answer does not move from the start.": _ends(lambda start, inverse, y, a: start),
-        "This is one step of the descent: it takes as many as it needs.": _ends(
+        "This is one step of the descent: find where it ends after as many as it takes.": _ends(
             lambda start, inverse, y, a: start + a.T @ (y - a @ start)
         ),
-        "This is the end of a descent with a penalty on the coefficients (ridge); here there is "
-        "none.": lambda a, y, start: torch.linalg.solve(
+        "This is the end of a descent with a penalty on the coefficients (ridge): leave the "
+        "penalty out.": lambda a, y, start: torch.linalg.solve(
             a.T @ a + torch.eye(len(start)).double(), a.T @ y
         ),
         "This is the correction alone: add the start.": _ends(
             lambda start, inverse, y, a: inverse @ (y - a @ start)
         ),
-        "These are the values of the fit: its coefficients are asked for.": _ends(
+        "These are the values of the fit: return its coefficients.": _ends(
             lambda start, inverse, y, a: a @ (start + inverse @ (y - a @ start))
         ),
     },

@@ -37,7 +37,7 @@ from resnets.check.asking import (
 )
 
 CUT_OFF = (
-    "{} is right, but it is cut off from what it was computed from: `backward` finds no way back."
+    "{} is right, but it is detached from what it was computed from: `backward` finds no way back."
 )
 STOPPED = stopped("", "")[:22]  # how the message of an exception begins
 LINES = 100_000  # of an answer: more than any needs that goes through its inputs one by one
@@ -89,7 +89,7 @@ class Exercise:
             passed.append(trial)
 
     def trials(self, cases: Iterable[Case], answer) -> Iterator[tuple]:
-        """Each case, with what the answer gives and what is right, up to the first exception."""
+        """Each case, with what the answer returns and what is right, up to the first exception."""
         for case in cases:
             got = self.outcome(answer, case)
             yield case, got, self.parts(self.right, *case.inputs)
@@ -106,14 +106,14 @@ class Exercise:
             yield case
 
     def outcome(self, answer, case: Case) -> dict | Mistake:
-        """What the answer gives, by the names of its parts; or what is said of it instead."""
+        """What the answer returns, by the names of its parts; or what is said of it instead."""
         try:
             return self.parts(answer, *case.inputs)
         except Mistake as mistake:
             return mistake
 
     def parts(self, answer, *inputs) -> dict:
-        """What the answer gives, by the names of its parts."""
+        """What the answer returns, by the names of its parts."""
         if self.gradients:
             count = len(self.gradients)
             given = list(inputs[:count]), list(inputs[count:-1])
@@ -192,7 +192,7 @@ class Exercise:
             where = f" for {', '.join(map(repr, case.inputs))}"
         try:
             if isinstance(right[name], str):
-                return f"{name[0].upper()}{name[1:]}: {got[name]}, and should be {right[name]}."
+                return f"{name[0].upper()}{name[1:]}: {got[name]}, but should be {right[name]}."
             expect(got[name], right[name], name + where)
         except Mistake as mistake:
             return str(mistake)
@@ -212,7 +212,7 @@ def several(result, names: Sequence[str]) -> dict:
 
 
 def exercise(*, says: str, kind: type = Exercise, **data) -> Callable:
-    """Make the check of an exercise of the function that yields what an answer is tried on."""
+    """Make an exercise's check from the function that yields what an answer is tried on."""
 
     def decorate(draw: Callable) -> Callable:
         one = kind(draw, **data)
@@ -338,16 +338,16 @@ def _statistics(name: str, case: Case, got: Tensor, right: Tensor) -> str:
     """What is wrong with the running statistics of a batch normalization."""
     before, training = case.inputs[1][name], case.inputs[-1]
     if not training:
-        return f"{name} changes in evaluation: there the running statistics stay as they are."
+        return f"{name} changes in evaluation: running statistics should stay as they are there."
     if same(got, before):
         return (
-            f"{name} stays as it is in training: call batch normalization as a module, so that it "
-            "keeps the running statistics that evaluation needs."
+            f"{name} does not change in training: call batch normalization as a module, so that it "
+            "updates the running statistics that evaluation needs."
         )
     share = 0.1 * ((got - before) / (right - before)).mean().item()
     return (
-        f"In training {name} takes {share:.2g} of the batch's value, and should take 0.1: in "
-        "PyTorch `momentum` is the share of the new value, and 0.1 by default."
+        f"In training {name} takes {share:.2g} of the batch's value, but should take 0.1: in "
+        "PyTorch `momentum` is the share of the new value, 0.1 by default."
     )
 
 
@@ -394,7 +394,7 @@ def convolution_settings(answer: Callable, right: Callable, args: list, x: Tenso
     for name, values in convolutions(right, args).items():
         for setting, value in values.items():
             if name in got and got[name][setting] not in (value, "same"):
-                return f"{name} has {setting} {got[name][setting]}, and should have {value}."
+                return f"{name} has {setting} {got[name][setting]}, but should have {value}."
     return ""
 
 

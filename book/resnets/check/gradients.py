@@ -19,8 +19,7 @@ from resnets.check.asking import Mistake, ask, random, watched
 from resnets.check.exercise import BY_AUTOGRAD, LINES, Exercise, exercise
 
 AUTOMATIC = (
-    "The gradient came from automatic differentiation: here it is to be written by hand, from the "
-    "matrices."
+    "You used automatic differentiation: here, write the gradient by hand, from the matrices."
 )
 STOPPED = (
     f"Your code was stopped after {LINES:,} lines: go through the blocks one by one, not through "
@@ -29,7 +28,7 @@ STOPPED = (
 
 
 def by_hand(answer: Callable, *inputs):
-    """What `answer(*inputs)` gives; without automatic differentiation.
+    """What `answer(*inputs)` returns; without automatic differentiation.
 
     Raises:
         Mistake: with it, or the answer is not written.
@@ -63,12 +62,12 @@ def _gates_before(gates: Tensor) -> Tensor:
     what="the table of factors",
     says="These are the factors of (5.5), with a gate for each block and channel.",
     wrong={
-        "F(x_i) passes the gates of the blocks behind it only, not the gate of its own block: that "
-        "one stands on the shortcut beside it.": partial(_factors, own=True),
-        "You multiply the gates before the block: F(x_i) passes those behind it.": _gates_before,
-        "You multiply the gates before the block, up to its own: F(x_i) passes those behind "
+        "F(x_i) passes only the gates of later blocks, not its own block's gate: that one is on "
+        "the shortcut beside it.": partial(_factors, own=True),
+        "You multiply the gates before the block: F(x_i) passes those after it.": _gates_before,
+        "You multiply the gates before the block, up to its own: F(x_i) passes those after "
         "it.": lambda gates: torch.cat([torch.ones_like(gates[:1]), gates.cumprod(0)]),
-        "The rows stand in reverse order: row 0 belongs to x_0.": (
+        "The rows are in reverse order: row 0 belongs to x_0.": (
             lambda gates: _factors(gates).flip(0)
         ),
         "You take powers of one gate: every block has a gate of its own.": (
@@ -76,7 +75,7 @@ def _gates_before(gates: Tensor) -> Tensor:
                 [gates[0] ** len(gates), *(gates[0] ** k for k in reversed(range(len(gates))))]
             )
         ),
-        "You take powers of each block's gate: multiply the gates of the blocks behind.": (
+        "You take powers of each block's gate: multiply the gates of later blocks.": (
             lambda gates: torch.stack(
                 [
                     gates[0] ** len(gates),
@@ -84,19 +83,19 @@ def _gates_before(gates: Tensor) -> Tensor:
                 ]
             )
         ),
-        "The gates are added: behind each other they multiply.": (
+        "You add the gates: gates in sequence multiply.": (
             lambda gates: torch.cat([gates.flip(0).cumsum(0).flip(0), 0 * gates[:1]])
         ),
-        "The layers' outputs pass no gate in your answer: those of the blocks behind them are on "
-        "their way.": lambda gates: torch.cat([gates.prod(0, True), torch.ones_like(gates)]),
+        "The layers' outputs pass no gate in your answer: they pass the gates of all later "
+        "blocks.": lambda gates: torch.cat([gates.prod(0, True), torch.ones_like(gates)]),
         "The row of x_0 is missing: it passes all gates.": lambda gates: _factors(gates)[1:],
-        "Channels do not mix: multiply over the blocks, for each channel.": (
+        "You mix the channels: multiply over the blocks, for each channel separately.": (
             lambda gates: _factors(gates.mean(1, keepdim=True).expand_as(gates))
         ),
     },
 )
 def shortcut_factors(answer: Callable):
-    """Does `answer(gates)` give the factors in x_n = a_0 · x_0 + Σ_i a_(i+1) · F(x_i)?
+    """Does `answer(gates)` return the factors in x_n = a_0 · x_0 + Σ_i a_(i+1) · F(x_i)?
 
     The blocks compute x_(i+1) = gates[i] · x_i + F(x_i), with a gate for each channel: `gates` is
     (n, C). The answer is (n + 1, C): row 0 stands in front of x_0, row i + 1 in front of F(x_i).
@@ -143,16 +142,15 @@ def _by_autograd(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
     kind=_ByHand,
     right=_gradient,
     what="the gradient",
-    says="Your gradient is that of automatic differentiation, at every depth and width.",
+    says="Your gradient matches automatic differentiation, at every depth and width.",
     wrong={
         AUTOMATIC: _by_autograd,
-        "The factors stand in reverse order: the upstream gradient meets the last block first.": (
+        "The factors are in reverse order: the upstream gradient meets the last block first.": (
             partial(_gradient, order=iter)
         ),
-        "Your matrices are transposed: with gradients as rows, `upstream @ (I + J)`.": partial(
-            _gradient, factor=lambda one, j: one + j.T
-        ),
-        "Your matrices are transposed, and in reverse order: gradients are rows, and meet the last "
+        "Your matrices are transposed: gradients are rows, so compute `upstream @ (I + "
+        "J)`.": partial(_gradient, factor=lambda one, j: one + j.T),
+        "Your matrices are transposed and in reverse order: gradients are rows, and meet the last "
         "block first.": partial(_gradient, factor=lambda one, j: one + j.T, order=iter),
         "The shortcut's share is missing: each factor is I + J, not J.": partial(
             _gradient, factor=lambda one, j: j
@@ -160,31 +158,30 @@ def _by_autograd(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
         "The layers' share is missing: each factor is I + J.": (
             lambda weights, x, upstream: upstream
         ),
-        "Your 1 is a matrix of ones: it is the identity matrix, so the gradient itself is added.": (
-            partial(_gradient, factor=lambda one, j: 1 + j)
-        ),
+        "Your 1 is a matrix of ones: use the identity matrix, so that the gradient itself is "
+        "added.": partial(_gradient, factor=lambda one, j: 1 + j),
         "You subtract the Jacobian matrices: each factor is I + J.": partial(
             _gradient, factor=lambda one, j: one - j
         ),
-        "You add the Jacobian matrices of the blocks: that leaves out the paths through more than "
-        "one block. The factors I + J multiply.": _added_jacobians,
+        "You add the Jacobian matrices of the blocks, which leaves out the paths through more than "
+        "one block: multiply the factors I + J.": _added_jacobians,
         "The ReLU's derivative is missing: where W x is negative, nothing passes.": partial(
             _gradient, mask=lambda w, i, xs: torch.ones(len(w), dtype=w.dtype)
         ),
         "The ReLU's derivative is 1 where W x is positive, not W x itself.": partial(
             _gradient, mask=lambda w, i, xs: F.relu(w @ xs[i])
         ),
-        "The ReLU's derivative is 1 where W x is positive, and you have it where W x is "
-        "negative.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i] < 0),
-        "All your Jacobian matrices are taken at the first input: block i's belongs at x_i.": (
+        "Your ReLU's derivative is 1 where W x is negative: it should be 1 where W x is "
+        "positive.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i] < 0),
+        "You take all Jacobian matrices at the first input: take block i's at x_i.": (
             partial(_gradient, mask=lambda w, i, xs: w @ xs[0] > 0)
         ),
-        "Your Jacobian matrices are taken at the outputs of the blocks: block i's belongs at its "
-        "input x_i.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i + 1] > 0),
-        "The ReLU's mask is that of x: the ReLU sees W x.": partial(
+        "You take the Jacobian matrices at the outputs of the blocks: take block i's at its input "
+        "x_i.": partial(_gradient, mask=lambda w, i, xs: w @ xs[i + 1] > 0),
+        "You take the ReLU's mask from x: the ReLU sees W x.": partial(
             _gradient, mask=lambda w, i, xs: xs[i] > 0
         ),
-        "The gradient is that of the last block's input: go on to x_0.": (
+        "This is the gradient at the last block's input: go on to x_0.": (
             lambda weights, x, upstream: _gradient(
                 weights[-1:], relu_stack(weights, x)[-2], upstream
             )
@@ -192,7 +189,7 @@ def _by_autograd(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
     },
 )
 def gradient_by_hand(answer: Callable):
-    """Does `answer(weights, x, upstream)` give the gradient at the input of a stack of blocks?
+    """Does `answer(weights, x, upstream)` return the gradient at the input of a stack of blocks?
 
     Block i is x + V relu(W x) with (W, V) = weights[i], of shapes (m, d) and (d, m); `x` (d,) is
     the input of the first, `upstream` (d,) the gradient at the output of the last. The answer is a
@@ -210,7 +207,7 @@ def _polynomial(coefficients: Tensor, z: Tensor) -> float:
 def call_with_polynomial(
     answer: Callable, coefficients: Tensor, x: Tensor, direction: Tensor, step: float
 ):
-    """A question: `answer(f, x, direction, step)`, where `f` gives a float at a vector.
+    """A question: `answer(f, x, direction, step)`, where `f` returns a float at a vector.
 
     `f` is a polynomial in each entry: row k of `coefficients` belongs to the power k.
     """
@@ -222,7 +219,7 @@ def call_with_polynomial(
 
     found = answer(f, x, direction, step)
     if len(set(places)) > 4:
-        raise Mistake(f"You take f at {len(set(places))} places: four are enough.")
+        raise Mistake(f"You evaluate f at {len(set(places))} points: four are enough.")
     return found
 
 
@@ -246,12 +243,11 @@ def _five_places(f: Callable, x: Tensor, v: Tensor, h: float) -> float:
 
 _FOURTH = _combined(-1 / 3, 4 / 3)
 _LINEAR = (
-    "The weights 2 and −1 cancel an error in the step; that of a central difference is in step²: "
-    "where the step doubles it is four times as large"
+    "The weights 2 and −1 cancel an error proportional to the step; a central difference's is "
+    "proportional to step²: twice the step makes it four times as large"
 )
 _SIGN = (
-    "The errors of both differences have the same sign: one has to be subtracted, with the weights "
-    "4/3 and −1/3"
+    "The errors of both differences have the same sign: subtract one, with the weights 4/3 and −1/3"
 )
 
 
@@ -259,7 +255,7 @@ _SIGN = (
     right=_FOURTH,
     question=call_with_polynomial,
     what="the derivative",
-    says="Exact for polynomials up to degree 4, so of fourth order.",
+    says="Your derivative is exact for polynomials up to degree 4, so it is of fourth order.",
     wrong={
         "This is a one-sided difference, of first order: take values on both sides.": (
             lambda f, x, v, h: (f(x + h * v) - f(x)) / h
@@ -273,34 +269,32 @@ _SIGN = (
         "so that their errors in step² cancel.": _combined(0, 1),
         "This is the central difference with twice the step, of second order: combine two of them "
         "so that their errors in step² cancel.": _combined(1, 0, double=True),
-        "Your difference is not divided by the distance of the two points, which is twice the "
+        "Divide your difference by the distance between the two points, which is twice the "
         "step.": lambda *args: 2 * _FOURTH(*args),
-        "Your central difference is not divided by the distance of its points, twice the step.": (
+        "Divide your central difference by the distance between its points, twice the step.": (
             lambda *args: 2 * _central(*args)
         ),
-        "Your difference is not divided by the step.": lambda *args: args[3] * _FOURTH(*args),
-        "Your central difference is not divided: it is by the distance of its points.": (
-            lambda *args: 2 * args[3] * _central(*args)
-        ),
-        "You changed the length of the direction: take it as it is.": (
+        "You do not divide your difference by the step.": lambda *args: args[3] * _FOURTH(*args),
+        "You do not divide your central difference: divide it by the distance between its "
+        "points.": lambda *args: 2 * args[3] * _central(*args),
+        "You changed the length of the direction: use it as it is.": (
             lambda f, x, v, h: _FOURTH(f, x, v / v.norm(), h)
         ),
         f"{_LINEAR}.": _combined(-1, 2),
-        f"{_LINEAR}, as from the step to twice it.": _combined(-1, 2, double=True),
-        "The weights are exchanged: the shorter step has the weight 4/3.": _combined(4 / 3, -1 / 3),
-        "The weights are exchanged: of step and twice it, the step has the weight 4/3.": _combined(
-            4 / 3, -1 / 3, double=True
-        ),
+        f"{_LINEAR}, as from your step to twice it.": _combined(-1, 2, double=True),
+        "The weights are swapped: the shorter step has the weight 4/3.": _combined(4 / 3, -1 / 3),
+        "The weights are swapped: of the step and twice it, the step has the weight "
+        "4/3.": _combined(4 / 3, -1 / 3, double=True),
         f"{_SIGN}.": _combined(1 / 5, 4 / 5),
-        f"{_SIGN}, of step and twice it.": _combined(1 / 5, 4 / 5, double=True),
-        f"{_SIGN}: a mean does not cancel them.": _combined(1 / 2, 1 / 2),
-        "The weights add up to 3, not to 1: divide.": _combined(-1, 4),
+        f"{_SIGN}, for the step and twice it.": _combined(1 / 5, 4 / 5, double=True),
+        f"{_SIGN}; a mean does not cancel them.": _combined(1 / 2, 1 / 2),
+        "The weights add up to 3, not to 1: divide by 3.": _combined(-1, 4),
         "The sign is wrong: the value ahead comes first.": lambda *args: -_FOURTH(*args),
-        "You take f at 5 places: four are enough.": _five_places,
+        "You evaluate f at 5 points: four are enough.": _five_places,
     },
 )
 def derivative_of_fourth_order(answer: Callable):
-    """Does `answer(f, x, direction, step)` give f's derivative along `direction`, to fourth order?
+    """Does `answer(f, x, direction, step)` return f's derivative along `direction` to fourth order?
 
     `f` takes a vector (d,) and gives a float; the derivative is that of f(x + t · direction) by t
     at 0, from four values of f. Fourth order: an error proportional to step⁴, so none for
@@ -322,41 +316,40 @@ def _rate(s: float, square=None, passes=None, mean=None) -> float:
     what="the rate",
     says="At slope 0 this is π/(π − 1), and at slope 1 nothing explodes.",
     wrong={
-        "You divide by the mean square of what the layer before sends: batch normalization divides "
+        "You divide by the mean square of the previous layer's output: batch normalization divides "
         "by the variance, so subtract the square of the mean.": lambda s: 1.0,
-        "This is the rate of the norm: the mean square grows with its square.": (
+        "This is the rate of the norm: the mean square grows by its square.": (
             lambda s: _rate(s) ** 0.5
         ),
-        "This is the inverse: on the way back, the variance divides.": lambda s: 1 / _rate(s),
-        "Only the ReLU's part: divide by the variance, as batch normalization does.": (
+        "This is the inverse: on the way back, divide by the variance.": lambda s: 1 / _rate(s),
+        "This is only the ReLU's part: divide by the variance, as batch normalization does.": (
             lambda s: (1 + s**2) / 2
         ),
-        "Only batch normalization's part: the gradient also passes the leaky ReLU.": (
+        "This is only batch normalization's part: the gradient also passes the leaky ReLU.": (
             lambda s: _rate(s, passes=1)
         ),
         "The slope is missing where the gradient passes: below zero, slope² of its mean square "
         "gets through.": lambda s: _rate(s, passes=0.5),
-        "The slope is missing in the variance: this one is that of a plain ReLU.": (
+        "The slope is missing in the variance: yours is that of a plain ReLU.": (
             lambda s: (1 + s**2) / 2 / (0.5 - 1 / (2 * math.pi))
         ),
-        "The mean of a leaky ReLU's output has 1 − slope, not 1 + slope: below zero the outputs "
-        "are negative.": lambda s: _rate(s, mean=(1 + s) / math.sqrt(2 * math.pi)),
-        "The mean of a leaky ReLU's output is (1 − slope)/√(2π): the slope is missing in it.": (
+        "The mean of a leaky ReLU's output has the factor 1 − slope, not 1 + slope: below zero the "
+        "outputs are negative.": lambda s: _rate(s, mean=(1 + s) / math.sqrt(2 * math.pi)),
+        "The slope is missing in the mean of a leaky ReLU's output: that is (1 − slope)/√(2π).": (
             lambda s: _rate(s, mean=1 / math.sqrt(2 * math.pi))
         ),
-        "The mean of half a normal number is 1/√(2π), without the half: not √(2/π).": (
-            lambda s: _rate(s, mean=(1 - s) * math.sqrt(2 / math.pi))
-        ),
-        "The gradient's mean square passes with slope², not with slope.": (
+        "The mean of a normal number's positive part is 1/√(2π), not √(2/π), its absolute value's "
+        "mean.": lambda s: _rate(s, mean=(1 - s) * math.sqrt(2 / math.pi)),
+        "Below zero the gradient's mean square is multiplied by slope², not by slope.": (
             lambda s: _rate(s, passes=(1 + s) / 2)
         ),
-        "The rate does not depend on the slope in your answer: that is a plain ReLU's.": (
+        "Your rate does not depend on the slope: it is that of a plain ReLU.": (
             lambda s: math.pi / (math.pi - 1)
         ),
     },
 )
 def explosion_rate(answer: Callable):
-    """Does `answer(slope)` give the gradient's growth a layer with leaky ReLU and normalization?
+    """Does `answer(slope)` return the gradient's growth per layer of leaky ReLU and normalization?
 
     The factor in mean square on the way back through a wide, fully connected layer with a large
     batch, as in section 5.3; leaky ReLU is y for y > 0, else slope · y. For slope 0 it is
@@ -385,35 +378,37 @@ def _as_probability(n: int, factor: float, shortest: int, longest: int) -> float
     what="the share",
     says="Your shares are right, with and without a factor for each block.",
     wrong={
-        "The longest paths are missing: both ends belong to it.": (
+        "The longest paths are missing: include both ends.": (
             lambda n, c, a, b: _share(n, c, a, b - 1)
         ),
-        "The shortest paths are missing: both ends belong to it.": (
+        "The shortest paths are missing: include both ends.": (
             lambda n, c, a, b: _share(n, c, a + 1, b)
         ),
-        "One length too many: the longest is `longest`, and it belongs to it.": (
+        "You include one length too many: `longest` is the last one.": (
             lambda n, c, a, b: _share(n, c, a, b + 1)
         ),
-        "You count the paths without the factor: one through k blocks brings factor to the power "
-        "k.": lambda n, c, a, b: _share(n, 1.0, a, b),
-        "You divide by the number of paths: divide by what all of them bring.": (
+        "You count the paths without the factor: a path through k blocks contributes factor to the "
+        "power k.": lambda n, c, a, b: _share(n, 1.0, a, b),
+        "You divide by the number of paths: divide by what all of them contribute.": (
             lambda n, c, a, b: _share(n, c, a, b, whole=2**n)
         ),
         "You count one path for each length: k of n blocks can be chosen in many ways.": (
             lambda n, c, a, b: _share(n, c, a, b, lambda k: c**k)
         ),
-        "The factor is taken for a probability: a shortcut passes 1, not 1 − factor.": (
+        "You treat the factor as a probability: a shortcut passes 1, not 1 − factor.": (
             _as_probability
         ),
-        "This is the sum, not yet a share: divide by what all paths bring.": (
+        "This is the sum, not yet a share: divide by what all paths contribute.": (
             lambda n, c, a, b: _share(n, c, a, b, whole=1)
         ),
-        "This is in percent: a share lies between 0 and 1.": (lambda *args: 100 * _share(*args)),
-        "This is the share of all other lengths.": lambda *args: 1 - _share(*args),
+        "This is in percent: a share lies between 0 and 1.": lambda *args: 100 * _share(*args),
+        "This is the share of all other lengths: subtract it from 1.": lambda *args: (
+            1 - _share(*args)
+        ),
     },
 )
 def share_of_paths(answer: Callable):
-    """Does `answer(n, factor, shortest, longest)` give the share of paths of these lengths?
+    """Does `answer(n, factor, shortest, longest)` return the share of paths of these lengths?
 
     Of n blocks, each path takes the layers of some; a path through k of them brings `factor` to the
     power k. The share is what the paths of `shortest` to `longest` blocks, both included, bring of
@@ -470,31 +465,33 @@ def _counts(table: Tensor) -> Tensor:
     kind=_ByHand,
     right=gradient_parts,
     what="the table of gradients by length",
-    says="Row by row as path by path, and the rows add up to the whole gradient.",
+    says="Each row matches the sum path by path, and the rows add up to the whole gradient.",
     wrong={
         STOPPED: _path_by_path,
-        "The factors stand in reverse order: the upstream gradient meets the last block first.": (
+        "The factors are in reverse order: the upstream gradient meets the last block first.": (
             lambda j, up: gradient_parts(j.flip(0), up)
         ),
-        "Your matrices are transposed: with gradients as rows, `row @ J`.": (
+        "Your matrices are transposed: gradients are rows, so compute `row @ J`.": (
             lambda j, up: gradient_parts(j.mT, up)
         ),
-        "Your matrices are transposed, and in reverse order: gradients are rows, and meet the last "
+        "Your matrices are transposed and in reverse order: gradients are rows, and meet the last "
         "block first.": lambda j, up: gradient_parts(j.mT.flip(0), up),
-        "The rows stand in reverse order: row 0 is the path through no block's layers.": (
+        "The rows are in reverse order: row 0 is the path through no block's layers.": (
             lambda j, up: gradient_parts(j, up).flip(0)
         ),
-        "These are means over the paths of a length: row k is their sum.": (
+        "These are means over the paths of each length: row k is their sum.": (
             lambda j, up: gradient_parts(j, up) / _counts(gradient_parts(j, up))
         ),
-        "Some blocks are passed twice: a row that was just changed is used for the next. Go from "
+        "Some blocks are passed twice, because you use a row that you have just changed: go from "
         "long paths to short ones, or make a new table.": _passed_twice,
-        "Row k of yours holds one path only, through k neighboring blocks: the blocks of a path "
-        "may lie apart.": _neighbors,
+        "Your row k holds only one path, through k neighboring blocks: the blocks of a path may "
+        "lie apart.": _neighbors,
         "Your rows are sums over all paths of at most this length: each row is one length.": (
             lambda j, up: gradient_parts(j, up).cumsum(0)
         ),
-        "Row 0 is missing: the path along all shortcuts.": lambda j, up: gradient_parts(j, up)[1:],
+        "Row 0 is missing: it is the path along all shortcuts.": lambda j, up: gradient_parts(
+            j, up
+        )[1:],
         "These are norms: row k is a vector (d,).": lambda j, up: gradient_parts(j, up).norm(dim=1),
     },
 )
@@ -560,42 +557,41 @@ def _each(change: Callable) -> Callable:
 @exercise(
     right=_costs(),
     what=["the list of costs", "the list of predictions"],
-    says="What each deletion costs, and what one gradient says beforehand.",
+    says="Both lists are right: what each deletion costs, and what one gradient predicts.",
     wrong={
         "These are the losses without a block: subtract that of the whole network.": _costs(
             lambda weights, x, t, costs: _without(weights, x, t)
         ),
-        "The sign is wrong: the loss without the block, minus that of the whole network.": _costs(
-            lambda weights, x, t, costs: -costs
-        ),
-        "E has the factor 1/2.": _costs(lambda weights, x, t, costs: 2 * costs),
-        "Deleted blocks stay deleted in your loop: for each block, all others are there.": _each(
+        "The sign is wrong: take the loss without the block, minus that of the whole "
+        "network.": _costs(lambda weights, x, t, costs: -costs),
+        "Your E lacks the factor 1/2.": _costs(lambda weights, x, t, costs: 2 * costs),
+        "Deleted blocks stay deleted in your loop: for each block, keep all others.": _each(
             lambda weights, i, x: (weights[i + 1 :], x)
         ),
-        "You delete the shortcut as well: without its layers, a block hands x on.": _each(
+        "You delete the shortcut as well: without its layers, a block passes x on.": _each(
             lambda weights, i, x: (weights[i + 1 :], torch.zeros_like(x))
         ),
         "You keep only the block in question: delete this one, and keep all others.": _each(
             lambda weights, i, x: (weights[i : i + 1], x)
         ),
-        "You delete the blocks from the last one on: the list is in the order of the blocks.": (
+        "You delete the blocks from the last one on: list the costs in the order of the blocks.": (
             _costs(lambda weights, x, t, costs: costs.flip(0))
         ),
         "The sign is wrong: deleting a block takes F(x_i) away.": _predicting(sign=1),
-        "You take the gradient at the block's input: F(x_i) is added behind it, so take the one at "
+        "You take the gradient at the block's input: F(x_i) is added after it, so take the one at "
         "x_(i+1).": _predicting(at=0),
-        "The sign is wrong, and the gradient is that at the block's input: take the one at "
+        "The sign is wrong, and you take the gradient at the block's input: take the one at "
         "x_(i+1), and minus F(x_i).": _predicting(at=0, sign=1),
         "You multiply by x: what a deletion takes away is F(x_i).": _predicting(times="x"),
         "You multiply by the block's output: what a deletion takes away is F(x_i) alone.": (
             _predicting(times="output")
         ),
-        "These are the costs themselves: the prediction takes the gradient of the whole network "
-        "only.": lambda *args: [_costs()(*args)[0]] * 2,
+        "These are the costs themselves: predict them from the gradient of the whole network "
+        "alone.": lambda *args: [_costs()(*args)[0]] * 2,
     },
 )
 def lesions(answer: Callable):
-    """Does `answer(weights, x, target)` give what deleting each block costs, and what is predicted?
+    """Does `answer(weights, x, target)` return what deleting each block costs, and a prediction?
 
     The blocks are x + V relu(W x) with (W, V) = weights[i], and E = ‖x_n − target‖² / 2. The answer
     is a pair of lists of n numbers. The first: E with block i deleted, so that only its shortcut is

@@ -28,41 +28,41 @@ def _channels_last(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor
     right=_slide,
     what="the map of answers",
     gradients=["the features", "the weight", "the bias"],
-    says="Each place has the answer of the classifier for its window, and the gradients agree.",
+    says="Each position has the classifier's answer for its window, and the gradients agree.",
     wrong={
         "The bias is missing.": lambda x, w, b, side: _slide(x, w, 0 * b, side),
-        "The weights of a window are read in another order than it is flattened in: channels "
-        "first, then rows, then columns.": _channels_last,
-        "Rows and columns of the window have changed places.": partial(
+        "You read the weights in another order than the window is flattened in: channels first, "
+        "then rows, then columns.": _channels_last,
+        "Rows and columns of the window are swapped.": partial(
             _slide, turn=lambda k: k.transpose(2, 3)
         ),
-        "You turn the windows round: here a convolution does not flip its kernel.": partial(
+        "You flip the windows: here a convolution does not flip its kernel.": partial(
             _slide, turn=lambda k: k.flip(2, 3)
         ),
-        "Rows and columns of the map of answers have changed places.": (
+        "Rows and columns of the map of answers are swapped.": (
             lambda *args: _slide(*args).transpose(2, 3)
         ),
-        "You give one answer for each image: leave the answers of the places apart, they are "
-        "averaged only afterwards.": lambda *args: _slide(*args).mean((2, 3)),
-        "You pad the features: only windows that lie within them have an answer.": (
+        "You return one answer for each image: keep the answers of the positions separate, since "
+        "they are averaged only afterwards.": lambda *args: _slide(*args).mean((2, 3)),
+        "You pad the features: only windows that lie inside them have an answer.": (
             lambda x, w, b, side: _slide(x, w, b, side, padding=side // 2)
         ),
-        "Your windows lie side by side: they start at every place, and overlap.": (
+        "Your windows lie side by side: start one at every position, so that they overlap.": (
             lambda x, w, b, side: _slide(x, w, b, side, stride=side)
         ),
         "The answers are logits: leave the softmax to the loss.": (
             lambda *args: _slide(*args).softmax(1)
         ),
-        "The places lie in one row: the answer is (N, K, rows, columns).": (
+        "The positions lie in one row: return (N, K, rows, columns).": (
             lambda *args: _slide(*args).flatten(2)
         ),
-        "The weight is cut off: its gradient goes back (no `detach`, no `.data`).": (
+        "The weight is detached: let its gradient flow back (no `detach`, no `.data`).": (
             lambda x, w, b, side: _slide(x, w.detach(), b, side)
         ),
     },
 )
 def sliding_head(slide: Callable):
-    """Is `slide(features, weight, bias, side)` a classifier of windows, applied at every place?
+    """Is `slide(features, weight, bias, side)` a classifier of windows, applied at every position?
 
     The features are (N, C, h, w). The classifier is a linear layer, `weight` (K, C·side·side) and
     `bias` (K,), on a window (C, side, side) flattened. The answer is (N, K, h−side+1, w−side+1),
@@ -85,7 +85,7 @@ def stage_of_basic_blocks(in_channels: int, channels: int, blocks: int) -> nn.Se
 def dilated(
     dilate: Callable, stage: list, previous: int, own: int, state: dict, x: Tensor
 ) -> dict[str, object]:
-    """A question: what does the stage with these weights give after `dilate(…, previous, own)`?
+    """A question: what does the stage with these weights output after `dilate(…, previous, own)`?
 
     What it gives at every `own`-th place; whether its branches fit, and its weights are the same;
     and the settings of its convolutions.
@@ -107,7 +107,7 @@ def dilated(
         return told | {"the sizes of the branches": "not the same"}
     return told | {
         "the sizes of the branches": "the same",
-        "what the dilated stage gives at every step": dense[:, :, ::own, ::own],
+        "the dilated stage's output at every step": dense[:, :, ::own, ::own],
     }
 
 
@@ -173,38 +173,39 @@ def _renew(stage: nn.Sequential, own: int) -> None:
 @exercise(
     kind=_Dilated,
     right=_dilate,
-    says="Every output with strides is an output of your stage, which has the others around it.",
+    says="Every output of the stage with its stride is an output of yours, which has others in "
+    "between.",
     wrong={
-        "The weights are lost: new convolutions draw new ones. Change the settings of those that "
-        "are there, or copy their weights.": _also(_renew),
-        "The stride is still there: 0.conv1 has it.": partial(_dilate, stride=2),
+        "The weights are lost, since new convolutions draw new ones: change the settings of the "
+        "old ones, or copy their weights.": _also(_renew),
+        "0.conv1 still has its stride: set it to 1.": partial(_dilate, stride=2),
         "The projection keeps its stride, so the two branches no longer have the same size.": (
             partial(_dilate, shortcut=2)
         ),
-        "The stride is still there, in 0.conv1 and in the projection.": partial(
+        "0.conv1 and the projection still have their stride: set both to 1.": partial(
             _dilate, stride=2, shortcut=2
         ),
-        "0.conv1 has the stage's own dilation. It is the convolution that had the stride: it reads "
-        "what the stage before wrote, and needs the previous dilation.": (
+        "0.conv1 has the stage's own dilation. As the convolution that had the stride, it reads "
+        "the output of the stage before, and needs the previous dilation.": (
             lambda stage, previous, own: _dilate(stage, previous, own, first=own)
         ),
-        "0.conv2 has the previous dilation. In a basic block it stands behind the stride that is "
+        "0.conv2 has the previous dilation. In a basic block it comes after the stride that is "
         "gone, and needs the stage's own.": (
             lambda stage, previous, own: _dilate(stage, previous, own, second=previous)
         ),
-        "All convolutions have the previous dilation: behind the stride that is gone, it is the "
+        "All convolutions have the previous dilation: after the stride that is gone, use the "
         "stage's own.": lambda stage, previous, own: _dilate(stage, previous, previous),
-        "The padding is 1 as before: a 3×3 convolution keeps the size where the padding is as "
-        "large as the dilation.": partial(_dilate, padding=1),
+        "The padding is still 1: a 3×3 convolution keeps the size where the padding equals the "
+        "dilation.": partial(_dilate, padding=1),
         "The projection is padded: a 1×1 convolution does not look sideways, so it needs neither "
         "dilation nor padding.": _also(_dilate_projection),
-        "Only the first block is dilated: all behind the stride that is gone are.": (
+        "You dilate only the first block: dilate everything after the stride that is gone.": (
             lambda stage, previous, own: _dilate(stage[:1], previous, own)
         ),
-        "Only the strides are gone: what stands behind them has to be dilated.": (
+        "You only remove the strides: dilate what comes after them.": (
             lambda stage, previous, own: _dilate(stage, 1, 1)
         ),
-        "The dilations are 1 and 2, whatever is asked for: use `previous` and `own`.": (
+        "Your dilations are 1 and 2, whatever is asked for: use `previous` and `own`.": (
             lambda stage, previous, own: _dilate(stage, 1, 2)
         ),
     },
@@ -245,34 +246,34 @@ def _field(layers: Sequence[Sequence[int]], mistake: str = "", start: float = 0.
 @exercise(
     right=_field,
     what=["side", "step", "center"],
-    says="Side, step and center are right, with dilation, padding, and even kernels too.",
+    says="Side, step and center are right, even with dilation, padding, and even kernels.",
     wrong={
         sentence: partial(_field, mistake=mistake)
         for sentence, mistake in {
-            "The dilation is left out: a kernel of k covers (k − 1)·d + 1 inputs.": "dilation",
-            "The steps between the outputs are left out: what a layer adds counts in pixels, so it "
-            "is multiplied by the step of its inputs.": "step",
-            "A layer's own stride is already in what it adds: a layer reads its inputs, whose step "
+            "You left out the dilation: a kernel of k covers (k − 1)·d + 1 inputs.": "dilation",
+            "You left out the steps between the outputs: what a layer adds counts in pixels, so "
+            "multiply it by the step of its inputs.": "step",
+            "You use a layer's own stride in what it adds: the layer reads its inputs, whose step "
             "is that of the layer before.": "order",
-            "A layer adds (k − 1)·d steps to the side, not k·d: the one that it stands on is "
-            "already counted.": "kernel",
+            "A layer adds (k − 1)·d steps to the side, not k·d: the first input is already "
+            "counted.": "kernel",
             "The step is the product of all strides, not the last one.": "last stride",
             "The step is the product of the strides, not their sum.": "sum",
-            "The padding is left out: each row of it moves the first output's center up by one "
+            "You left out the padding: each row of it moves the first output's center up by one "
             "step of the inputs.": "padding",
-            "The padding counts in pixels: it is as wide as the step of the layer's inputs "
-            "says.": "padding in pixels",
-            "The padding moves the center the wrong way: with it the first window starts outside "
-            "of the image.": "padding sign",
-            "This is the first row of the field: its center lies half a side further.": "left",
-            "The center of an even side lies between two rows: give the half.": "whole",
+            "You count the padding in pixels: each row of it is as wide as the step of the layer's "
+            "inputs.": "padding in pixels",
+            "Your padding moves the center the wrong way: with padding, the first window starts "
+            "outside the image.": "padding sign",
+            "This is the first row of the field: its center is half a side further on.": "left",
+            "The center of an even side lies between two rows: return the half.": "whole",
         }.items()
     }
     | {
-        "Your rows count from the edge of the image: the center of the first pixel is 0, not "
+        "You count rows from the edge of the image: the center of the first pixel is 0, not "
         "0.5.": partial(_field, start=0.5),
-        "Your rows count from 1: the first pixel is row 0.": partial(_field, start=1.0),
-        "The layers come in order, the first one from the image on.": (
+        "You count rows from 1: the first pixel is row 0.": partial(_field, start=1.0),
+        "You go through the layers from the last one on: start with the first, at the image.": (
             lambda layers: _field(layers[::-1])
         ),
     },
@@ -340,15 +341,14 @@ def _interpolated(**options) -> Callable:
     kind=Network,
     right=PyramidPooling,
     renamed=r"levels\.\d+\.",
-    says="Your pyramid is the library's, in outputs and gradients, for several bins and sizes.",
+    says="Your pyramid matches the library's in outputs and gradients, for several bins and sizes.",
     wrong={
-        "A level has no batch normalization behind its convolution.": _level(
+        "A level has no batch normalization after its convolution.": _level(
             lambda level, n, w: [level[0], level[1], level[3]]
         ),
-        "A level's convolution has a bias: batch normalization has one.": _level(
-            lambda level, n, w: [level[0], nn.Conv2d(n, w, 1), *level[2:]]
-        ),
-        "A level is not reduced: its convolution gives channels // len(bins) channels.": (
+        "A level's convolution has a bias: leave it out, since batch normalization has "
+        "one.": _level(lambda level, n, w: [level[0], nn.Conv2d(n, w, 1), *level[2:]]),
+        "A level is not reduced: its convolution should output channels // len(bins) channels.": (
             _level(
                 lambda level, n, w: [
                     level[0],
@@ -358,27 +358,27 @@ def _interpolated(**options) -> Callable:
                 ]
             )
         ),
-        "A level's convolution is 1×1: it does not look sideways.": _level(
+        "A level's convolution looks sideways: make it 1×1.": _level(
             lambda level, n, w: [level[0], nn.Conv2d(n, w, 3, 1, 1, bias=False), *level[2:]]
         ),
-        "The features themselves are missing: put `x` beside its regions.": _regions(
+        "The features themselves are missing: concatenate `x` with its regions.": _regions(
             join=lambda x, regions: regions
         ),
-        "The features stand behind the regions: `x` comes first.": _regions(
+        "The features come after the regions: put `x` first.": _regions(
             join=lambda x, regions: [*regions, x]
         ),
-        "The levels are in the wrong order: as `bins` says, from the first on.": _regions(
+        "The levels are in the wrong order: follow `bins`, from the first on.": _regions(
             join=lambda x, regions: [x, *reversed(regions)]
         ),
-        "The regions are averaged in your answer's last step: put them beside `x` with "
+        "You average the regions in the last step: concatenate them with `x`, by "
         "`torch.cat`.": _regions(join=lambda x, regions: [x, torch.stack(regions).mean(0)]),
-        "The regions are cut off from `x`: their gradient goes back (no `detach`).": _regions(
+        "The regions are detached from `x`: let their gradient flow back (no `detach`).": _regions(
             pool=lambda x, count: F.adaptive_avg_pool2d(x.detach(), count)
         ),
-        "The regions are maxima: a level averages.": _regions(pool=F.adaptive_max_pool2d),
+        "Your regions are maxima: a level averages.": _regions(pool=F.adaptive_max_pool2d),
         "Windows of size // count leave pixels out where the count does not divide the size: use "
         "`nn.AdaptiveAvgPool2d`.": _regions(pool=_windows),
-        "All levels have the first one's number of regions: each has its own.": computing(
+        "All levels have the first one's number of regions: give each its own.": computing(
             PyramidPooling,
             lambda net, x: torch.cat(
                 [x]
@@ -389,22 +389,22 @@ def _interpolated(**options) -> Callable:
                 1,
             ),
         ),
-        "The regions are copied to their pixels: interpolate bilinearly.": _regions(
+        "You copy the regions to their pixels: interpolate bilinearly.": _regions(
             stretch=_interpolated(mode="nearest")
         ),
-        "The regions are interpolated with cubes: interpolate bilinearly.": _regions(
+        "You use bicubic interpolation: interpolate bilinearly.": _regions(
             stretch=_interpolated(mode="bicubic", align_corners=True)
         ),
-        "The corners do not lie on each other: interpolate with `align_corners=True`.": _regions(
+        "The corners are not aligned: interpolate with `align_corners=True`.": _regions(
             stretch=_interpolated(mode="bilinear", align_corners=False)
         ),
-        "A level does not come back to the features' size: stretch it to `x.shape[2:]`.": _regions(
+        "A level does not return to the features' size: stretch it to `x.shape[2:]`.": _regions(
             stretch=lambda x, size: resize(x, (8, 8))
         ),
         "The ReLU is missing: each level ends with one.": _regions(layers=slice(1, 3)),
-        "Batch normalization is there, but is not used.": _regions(layers=slice(1, 4, 2)),
-        "You stretch before you reduce: first convolution, normalization and ReLU on the few "
-        "regions, then back to the features' size.": _regions(first=True),
+        "Batch normalization is there, but you do not use it.": _regions(layers=slice(1, 4, 2)),
+        "You stretch before you reduce: apply convolution, normalization and ReLU to the few "
+        "regions first, then stretch to the features' size.": _regions(first=True),
     },
 )
 def pyramid_pooling(make: Callable):
@@ -447,11 +447,11 @@ _BY_TORCH = "`F.interpolate` does all of it: write the two matrices yourself."
     what="the stretched map",
     gradients=["x"],
     forbids={"torch.nn.functional.interpolate": _BY_TORCH},
-    says="Values and gradients are those of F.interpolate with align_corners=True.",
+    says="Values and gradients match F.interpolate with align_corners=True.",
     wrong={
         _BY_TORCH: resize,
-        "The corners' centers do not lie on each other: first goes to first and last to last, so "
-        "there are h − 1 steps before, and H − 1 after.": partial(
+        "The corners' centers are not aligned: first goes to first and last to last, so there are "
+        "h − 1 steps before, and H − 1 after.": partial(
             _stretch, place=lambda row, h, wide: (row + 0.5) * h / wide - 0.5
         ),
         "Your scale is h / H: from the first to the last there are h − 1 steps before, and H − 1 "
@@ -461,31 +461,29 @@ _BY_TORCH = "`F.interpolate` does all of it: write the two matrices yourself."
         "Your scale is h / (H − 1): there are h − 1 steps between the old values.": partial(
             _stretch, place=lambda row, h, wide: row * h / (wide - 1)
         ),
-        "You copy the nearest old value: mix the two that it lies between.": partial(
+        "You copy the nearest old value: mix the two on either side.": partial(
             _stretch, share=round
         ),
-        "You copy the old value before: mix the two that it lies between.": partial(
+        "You copy the previous old value: mix the two on either side.": partial(
             _stretch, share=lambda share: 0
         ),
-        "The two old values have changed places: the nearer one gets the larger share.": partial(
+        "The two old values are swapped: the nearer one gets the larger share.": partial(
             _stretch, share=lambda share: 1 - share
         ),
         "The two old values have equal shares: the nearer one gets the larger.": partial(
             _stretch, share=lambda share: 0.5 if share else 0
         ),
-        "Only the rows are stretched: the columns are, too.": (
+        "You stretch only the rows: stretch the columns, too.": (
             lambda x, size: _stretch(x, (size[0], x.shape[3]))
         ),
-        "Rows and columns have changed places: `size` is (H, W).": (
-            lambda x, size: _stretch(x, size[::-1])
-        ),
-        "The map is cut off from `x`: compute with tensors, and without `detach`.": (
+        "Rows and columns are swapped: `size` is (H, W).": lambda x, size: _stretch(x, size[::-1]),
+        "The map is detached from `x`: compute with tensors, and without `detach`.": (
             lambda x, size: _stretch(x.detach(), size)
         ),
     },
 )
 def aligned_resize(stretch: Callable):
-    """Is `stretch(x, size)` bilinear interpolation with the corners' centers on each other?
+    """Is `stretch(x, size)` bilinear interpolation with the corners' centers aligned?
 
     (N, C, h, w) to `(N, C, *size)`, as `pspnet.resize`, where `size` is larger or smaller; each new
     side is 2 or more, each old one 1 or more.
@@ -529,20 +527,22 @@ def _constant(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> Tensor:
         ),
         "You divide by the number of images: the mean is over the pixels that are not "
         "void.": partial(_loss, mean=lambda x, y: _mean(x, y) * (y != VOID).sum() / len(x)),
-        "You divide by the number of images as well: a mean over pixels is over all images "
-        "already.": partial(_loss, mean=lambda x, y: _mean(x, y) / len(x)),
-        "The weight 0.4 is on the wrong loss: it is the auxiliary one's.": partial(
+        "You divide by the number of images as well: the mean over pixels already covers all "
+        "images.": partial(_loss, mean=lambda x, y: _mean(x, y) / len(x)),
+        "The weight 0.4 is on the wrong loss: put it on the auxiliary one.": partial(
             _loss, weights=(0.4, 1)
         ),
-        "The auxiliary loss counts in full: its weight is 0.4.": partial(_loss, weights=(1, 1)),
+        "The auxiliary loss counts in full: give it the weight 0.4.": partial(
+            _loss, weights=(1, 1)
+        ),
         "The auxiliary loss has the weight 0.5 (as in torchvision): here it is 0.4.": partial(
             _loss, weights=(1, 0.5)
         ),
         "The auxiliary loss is missing.": partial(_loss, weights=(1, 0)),
-        "The auxiliary loss is cut off: its gradient goes back (no `detach`).": (
+        "The auxiliary loss is detached: let its gradient flow back (no `detach`).": (
             lambda x, aux, y: _loss(x, aux.detach(), y)
         ),
-        "The weights are 0.6 and 0.4: the loss itself counts in full.": partial(
+        "Your weights are 0.6 and 0.4: the main loss counts in full.": partial(
             _loss, weights=(0.6, 0.4)
         ),
         "You add up the pixels: the loss is their mean.": partial(
@@ -554,19 +554,21 @@ def _constant(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> Tensor:
         "Void pixels count as the last class: leave them out.": partial(
             _loss, mean=_void_as(lambda x: x.shape[1] - 1)
         ),
-        "Void pixels are taken for a class: the label 255 has no logit. Leave them out, with "
-        "`ignore_index=255` for example.": partial(_loss, mean=F.cross_entropy),
+        "You treat void pixels as a class, but the label 255 has no logit: leave them out, for "
+        "example with `ignore_index=255`.": partial(_loss, mean=F.cross_entropy),
         "The sign is wrong: a loss is minus the logarithm of the probability.": partial(
             _loss, weights=(-1, -0.4)
         ),
-        "The logits of both are added: each has a loss of its own.": (
+        "You add the logits of both: each has a loss of its own.": (
             lambda x, aux, y: _mean(x + 0.4 * aux, y)
         ),
-        "Where all pixels are void the loss is not a number: there is nothing to divide by, and it "
-        "should be 0.": partial(_loss, mean=lambda x, y: F.cross_entropy(x, y, ignore_index=VOID)),
-        "Where all pixels are void the gradients should be 0 at both logits: a sum over no pixel "
+        "Where all pixels are void, your loss is not a number, since there is nothing to divide "
+        "by: it should be 0.": partial(
+            _loss, mean=lambda x, y: F.cross_entropy(x, y, ignore_index=VOID)
+        ),
+        "Where all pixels are void, the gradients at both logits should be 0: a sum over no pixels "
         "has these, a number made by hand has none.": _constant,
-        "Where all pixels are void the loss is 0: don't add to the number of pixels what is not "
+        "Where all pixels are void, the loss should be 0: don't count pixels that are not "
         "there.": lambda x, aux, y: _loss(x, aux, y) + (y == VOID).all(),
     },
 )
@@ -673,9 +675,9 @@ def _averaged(split: Callable) -> Callable:
 @exercise(
     right=_scores,
     what=["the mean accuracy", "the mean IoU"],
-    says="Both scores are right, with void, with classes that do not occur, over several batches.",
+    says="Both scores are right, with void pixels, absent classes, and several batches.",
     wrong={
-        "You give the share of right pixels: that is the accuracy of pixels, not a mean over "
+        "You return the share of right pixels: that is the accuracy of pixels, not a mean over "
         "classes.": lambda b, k: [metrics.pixel_accuracy(_table(b, k))] * 2,
         "A class that does not occur counts as 0: leave it out of the mean.": partial(
             _scores, change=lambda a, i: [v.nan_to_num(0).mean().item() for v in (a, i)]
@@ -685,17 +687,17 @@ def _averaged(split: Callable) -> Callable:
         ),
         "The mean is not a number: a class that does not occur has 0 / 0. Leave it out of the "
         "mean.": partial(_scores, change=lambda a, i: [a.mean().item(), i.mean().item()]),
-        "A class that pixels were given but none has is left out: its IoU is 0, and it counts in "
+        "You leave out a class that pixels were given but none has: its IoU is 0, and it counts in "
         "the mean.": partial(
             _scores, change=lambda a, i: [a.nanmean().item(), i[~a.isnan()].mean().item()]
         ),
-        "A class that no pixel has but some were given counts as 0 in the accuracy: that mean is "
-        "over the classes that a pixel has.": partial(
+        "You count the accuracy of a class that no pixel has but some were given as 0: take that "
+        "mean over the classes that a pixel has.": partial(
             _scores, change=lambda a, i: [(a.nan_to_num(0)[~i.isnan()]).mean().item(), 0.0]
         ),
-        "The union holds void pixels: where the label is void, what was predicted does not "
+        "Your union includes void pixels: where the label is void, the prediction does not "
         "count.": _of_counts(lambda c, h, g, b: c / (h + g - c + _given_void(b, len(c)))),
-        "The pixels in the intersection are counted twice in the union.": _of_counts(
+        "You count the intersection twice in the union: subtract it once.": _of_counts(
             lambda c, h, g, b: c / (h + g)
         ),
         "This is the F1 score, 2·I / (has + given): the IoU divides by the union.": _of_counts(
@@ -706,10 +708,8 @@ def _averaged(split: Callable) -> Callable:
         ),
         "The table is transposed: the accuracy of a class divides by the pixels that have it, not "
         "by those that were given it.": lambda b, k: _from_table(_table(b, k).T),
-        "The two have changed places: the mean accuracy comes first.": (
-            lambda b, k: _scores(b, k)[::-1]
-        ),
-        "These are percent: scores lie between 0 and 1.": (
+        "The two are swapped: the mean accuracy comes first.": lambda b, k: _scores(b, k)[::-1],
+        "These are in percent: scores lie between 0 and 1.": (
             lambda b, k: [100 * score for score in _scores(b, k)]
         ),
         "Void pixels count as class 0: leave them out.": _void_is(lambda classes: 0),
@@ -725,8 +725,8 @@ def _averaged(split: Callable) -> Callable:
         "The labels are uint8, where 14·19 is 10: make them `long` before you multiply.": (
             _overflowing
         ),
-        "Only the last batch counts: add up the tables of all.": (lambda b, k: _scores(b[-1:], k)),
-        "Only the first batch counts: add up the tables of all.": lambda b, k: _scores(b[:1], k),
+        "You count only the last batch: add up the tables of all.": lambda b, k: _scores(b[-1:], k),
+        "You count only the first batch: add up the tables of all.": lambda b, k: _scores(b[:1], k),
     },
 )
 def parsing_scores(scores: Callable):

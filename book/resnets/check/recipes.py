@@ -50,22 +50,22 @@ def _shapes(heights: Sequence[int], widths: Sequence[int]) -> list[tuple[int, in
     kind=Value,
     right=SHAPES,
     what="the list of shapes",
-    says="These are the shapes, odd sizes rounded up.",
+    says="These are the shapes, with odd sizes rounded up.",
     wrong={
-        "You round down where a stride meets an odd size: with its padding a convolution gives "
+        "You round down where a stride meets an odd size: with its padding a convolution outputs "
         "⌈n/2⌉, so 75 becomes 38.": _shapes((50, 25, 25, 12, 6, 3), (37, 18, 18, 9, 4, 2)),
-        "Height and width have changed places.": [(c, w, h) for c, h, w in SHAPES],
+        "Height and width are swapped.": [(c, w, h) for c, h, w in SHAPES],
         "The channels come first: (channels, height, width).": [(h, w, c) for c, h, w in SHAPES],
-        "The first stage has stride 1: its image is as large as behind the pooling.": _shapes(
+        "The first stage has stride 1: its image is as large as after the pooling.": _shapes(
             (50, 25, 13, 7, 4, 2), (38, 19, 10, 5, 3, 2)
         ),
-        "The pooling has stride 2 as well, and leaves half the height and half the width.": _shapes(
+        "The pooling has stride 2 as well: it halves the height and the width.": _shapes(
             (50, 50, 50, 25, 13, 7), (38, 38, 38, 19, 10, 5)
         ),
-        "One image is asked about: leave the batch out.": [(1, *shape) for shape in SHAPES],
+        "The question is about one image: leave the batch out.": [(1, *shape) for shape in SHAPES],
         "Each shape has three numbers: channels, height, width.": [h for _, h, _ in SHAPES],
-        "Six shapes are asked for; the last is that behind layer4.": SHAPES[:5],
-        "Begin behind conv1: the image itself is not asked for.": [(1, 100, 75), *SHAPES[:5]],
+        "Return six shapes: the last is the one after layer4.": SHAPES[:5],
+        "Begin after conv1: leave out the image itself.": [(1, 100, 75), *SHAPES[:5]],
         "Each stage has twice as many channels as the one before: 64, 128, 256, 512.": [
             (64, h, w) for _, h, w in SHAPES
         ],
@@ -130,7 +130,7 @@ def _logits(relu: Callable = F.relu, pool: Callable = lambda x: x, last=None, ou
 @exercise(
     kind=Network,
     right=_small_resnet18,
-    says="Your network takes the library's weights, and gives its logits and gradients.",
+    says="Your network takes the library's weights, and matches its logits and gradients.",
     wrong={
         "A stage has two blocks: layer1.0 and layer1.1, and so on to layer4.1.": partial(
             _small_resnet18, blocks=(1, 1, 1, 1)
@@ -143,34 +143,34 @@ def _logits(relu: Callable = F.relu, pool: Callable = lambda x: x, last=None, ou
             _small_resnet18, blocks=(2, 2, 2, 2, 2)
         ),
         "conv1 is 7×7: in this stem it is 3×3.": _stem(7, 1, 3),
-        "conv1 has a bias: batch normalization has one, so it needs none.": _stem(bias=True),
+        "conv1 has a bias: leave it out, since batch normalization has one.": _stem(bias=True),
         "conv1 has a stride: this stem keeps every pixel of a small image.": _stem(stride=2),
         "conv1 has no padding: a 3×3 convolution needs padding 1 to keep the size.": _stem(
             padding=0
         ),
-        "Behind conv1 batch normalization is missing: bn1.": changed(
+        "Batch normalization is missing after conv1: add bn1.": changed(
             _small_resnet18, lambda net: setattr(net, "bn1", nn.Identity())
         ),
         "layer1 begins with a projection: its first block changes neither size nor channels "
         "(stride 1), so the shortcut is `x`.": _projects_first(2),
-        "fc has no bias: as `nn.Linear` is by default, it has one.": changed(
+        "fc has no bias: keep the one that `nn.Linear` has by default.": changed(
             _small_resnet18, lambda net: net.fc.register_parameter("bias", None)
         ),
-        "The ReLU behind the stem's batch normalization is missing.": _logits(lambda x: x),
-        "Your stem has max pooling: for small images it is left out.": _logits(
+        "The ReLU after the stem's batch normalization is missing.": _logits(lambda x: x),
+        "Your stem has max pooling: leave it out for small images.": _logits(
             pool=nn.MaxPool2d(3, 2, 1)
         ),
-        "In the end each map's average is taken, not its maximum.": _logits(
+        "At the end you take each map's maximum: take its average.": _logits(
             last=nn.AdaptiveMaxPool2d(1)
         ),
-        "In the end the average is over all pixels of a map, however many there are.": _logits(
+        "At the end, average over all pixels of a map, however many there are.": _logits(
             last=lambda x: F.avg_pool2d(x, 4)
         ),
-        "There is a ReLU behind fc: logits may be negative.": _logits(out=F.relu),
-        "There is a softmax behind fc: return the logits, the loss has the softmax.": _logits(
+        "There is a ReLU after fc: logits may be negative.": _logits(out=F.relu),
+        "There is a softmax after fc: return the logits, since the loss has the softmax.": _logits(
             out=lambda y: y.softmax(1)
         ),
-        "There is a log-softmax behind fc: return the logits, the loss has it.": _logits(
+        "There is a log-softmax after fc: return the logits, since the loss has it.": _logits(
             out=lambda y: y.log_softmax(1)
         ),
     }
@@ -202,7 +202,7 @@ def _in_peaks(found: list, peak: float) -> list | None:
     try:
         return [float(0.0 + rate) / peak for rate in found]
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Mistake("Each rate should be one number, and is something else.") from error
+        raise Mistake("Each rate should be one number, but is something else.") from error
 
 
 def _cosine(start: float, end: float, share: float) -> float:
@@ -227,21 +227,21 @@ def _cycle(
     right=_cycle,
     question=rates,
     what="the list of rates, in peaks,",
-    says="Your rate is PyTorch's OneCycleLR in every step.",
+    says="Your rate matches PyTorch's OneCycleLR in every step.",
     wrong={
-        "Your rate is the peak in every step: it goes up to it, and down to zero.": (
+        "Your rate is the peak in every step: it should go up to the peak, then down to zero.": (
             lambda step, steps, peak: peak
         ),
-        "There is no warm-up: the first quarter of the steps goes up to the peak.": (
+        "There is no warm-up: let the rate go up to the peak in the first quarter of the steps.": (
             lambda step, steps, peak: peak * _cosine(1, 0, step / (steps - 1))
         ),
-        "Your rate goes up and down along straight lines: both ways are half a cosine.": partial(
+        "Your rate goes up and down along straight lines: make both ways half a cosine.": partial(
             _cycle, up=_line, down=_line
         ),
-        "Your rate goes up along a straight line: both ways are half a cosine.": partial(
+        "Your rate goes up along a straight line: make both ways half a cosine.": partial(
             _cycle, up=_line
         ),
-        "Your rate goes down along a straight line: both ways are half a cosine.": partial(
+        "Your rate goes down along a straight line: make both ways half a cosine.": partial(
             _cycle, down=_line
         ),
         "The rate should fall to zero: yours ends at peak/25.": partial(_cycle, end=1 / 25),
@@ -251,15 +251,16 @@ def _cycle(
         "The first rate is peak/25, not peak/10.": partial(_cycle, start=0.1),
         "The way up takes a quarter of the steps, not 0.3 of them.": partial(_cycle, quarter=0.3),
         "The way up takes a quarter of the steps, not half of them.": partial(_cycle, quarter=0.5),
-        "The peak comes one step late: the first quarter are steps 0 to steps/4 − 1.": partial(
+        "The peak comes one step late: the first quarter is steps 0 to steps/4 − 1.": partial(
             _cycle, late=1
         ),
-        "The rate should be zero in the last step, steps − 1: yours would get there a step "
-        "later.": partial(_cycle, later=1),
-        "The peak comes one step late, and zero too: count the steps from 0 to steps − 1.": partial(
+        "Zero comes one step late: the rate should be zero in the last step, steps − 1.": partial(
+            _cycle, later=1
+        ),
+        "Peak and zero come one step late: count the steps from 0 to steps − 1.": partial(
             _cycle, late=1, later=1
         ),
-        "Your rates are shares of the peak: multiply by it.": (
+        "Your rates are shares of the peak: multiply them by the peak.": (
             lambda step, steps, peak: _cycle(step, steps, 1.0)
         ),
     },
@@ -287,8 +288,8 @@ def _smoothed(
 
 
 _OVERFLOWS = (
-    "With logits of thousands your loss is not finite or not right: an exponential overflows, or a "
-    "logarithm meets zero. `log_softmax` takes both in one step."
+    "With logits in the thousands your loss is not finite or not right, since an exponential "
+    "overflows or a logarithm meets zero: `log_softmax` takes both in one step."
 )
 
 
@@ -300,51 +301,51 @@ _OVERFLOWS = (
         "torch.nn.functional.cross_entropy": "`F.cross_entropy` does all of it: write the loss "
         "yourself, from the logits."
     },
-    says="Your loss is PyTorch's, in value and gradient, and stands logits of thousands.",
+    says="Your loss matches PyTorch's in value and gradient, even for logits in the thousands.",
     wrong={
         "`F.cross_entropy` does all of it: write the loss yourself, from the logits.": (
             lambda z, y, s: F.cross_entropy(z, y, label_smoothing=s)
         ),
-        "Labels are not smoothed: your loss is the plain cross-entropy.": (
+        "You do not smooth the labels: your loss is the plain cross-entropy.": (
             lambda z, y, s: _smoothed(z, y, 0.0)
         ),
-        "The smoothing is shared by the wrong classes only: all K classes get smoothing/K, the "
+        "You share the smoothing among the wrong classes only: all K classes get smoothing/K, the "
         "right one too.": partial(_smoothed, others_only=True),
-        "Each class gets the whole smoothing: it is shared, smoothing/K for each.": partial(
+        "Each class gets the whole smoothing: share it, smoothing/K for each.": partial(
             _smoothed, whole=True
         ),
         "You sum over the batch: the loss is the mean over the images.": partial(
             _smoothed, reduce=Tensor.sum
         ),
-        "You average over the classes: sum over classes, and average over the images.": (
+        "You average over the classes: sum over them, and average over the images.": (
             lambda z, y, s: _smoothed(z, y, s) / z.shape[1]
         ),
-        "You give one loss for each image: the mean over them is asked for.": partial(
+        "You return one loss for each image: return their mean.": partial(
             _smoothed, reduce=lambda x: x
         ),
-        "There is no log-softmax: logits are no logarithms of probabilities yet.": partial(
+        "The log-softmax is missing: logits are not yet logarithms of probabilities.": partial(
             _smoothed, logs=lambda z: z
         ),
-        "The softmax is taken twice: `log_softmax` wants the logits themselves.": partial(
+        "You take the softmax twice: `log_softmax` takes the logits themselves.": partial(
             _smoothed, logs=lambda z: z.softmax(1).log_softmax(1)
         ),
-        "The softmax is over the images: it is over the classes, dim 1.": partial(
+        "Your softmax is over the images: take it over the classes, dim 1.": partial(
             _smoothed, logs=lambda z: z.log_softmax(0)
         ),
-        "There is no logarithm: the cross-entropy has the logarithms of the probabilities.": (
+        "The logarithm is missing: the cross-entropy has the logarithms of the probabilities.": (
             partial(_smoothed, logs=lambda z: z.softmax(1))
         ),
-        "You count bits: the loss has natural logarithms.": partial(
+        "You count in bits: use natural logarithms.": partial(
             _smoothed, logs=lambda z: z.log_softmax(1) / math.log(2)
         ),
         _OVERFLOWS: partial(_smoothed, logs=lambda z: z.softmax(1).log()),
         "The sign is wrong: logarithms of probabilities are negative.": (
             lambda z, y, s: -_smoothed(z, y, s)
         ),
-        "Smoothing and the rest have changed places: the right class keeps 1 − smoothing.": (
+        "Smoothing and the rest are swapped: the right class keeps 1 − smoothing.": (
             lambda z, y, s: _smoothed(z, y, 1 - s)
         ),
-        "This is a divergence from the target: its own entropy is not to be subtracted.": (
+        "This is a divergence from the target: don't subtract the target's own entropy.": (
             lambda z, y, s: _smoothed(z, y, s) - (_entropy(z.shape[1], s)[0] if s else 0)
         ),
         "No gradient comes back to the logits: compute the loss with tensors.": (
@@ -388,13 +389,12 @@ def _lowest(loss: Callable | None = None, margin: Callable | None = None) -> Cal
     what=["the lowest loss", "the margin"],
     says="That is how low the smoothed loss can get, and where.",
     wrong={
-        "A loss of zero needs a target of zeros and a one: the smoothed target has no zeros.": (
-            _lowest(lambda loss, p, q, k: 0.0)
-        ),
-        "Only the right class is in your sum: the others are wanted too, with smoothing/K each.": (
+        "A loss of zero needs a target of zeros and a single one: the smoothed target has no "
+        "zeros.": _lowest(lambda loss, p, q, k: 0.0),
+        "Your sum has only the right class: add the others, with smoothing/K each.": (
             _lowest(lambda loss, p, q, k: -p * math.log(p))
         ),
-        "All K classes together have 1: there are K − 1 others, each with smoothing/K.": _lowest(
+        "You add only one other class: there are K − 1 others, each with smoothing/K.": _lowest(
             lambda loss, p, q, k: -p * math.log(p) - q * math.log(q)
         ),
         "There are K − 1 others, not K: the right class is counted already.": _lowest(
@@ -402,7 +402,7 @@ def _lowest(loss: Callable | None = None, margin: Callable | None = None) -> Cal
         ),
         "This is the loss of a network that is certain of the right class: look where the "
         "derivative is zero.": _lowest(lambda loss, p, q, k: -math.log(p)),
-        "You count bits: the loss has natural logarithms.": _lowest(
+        "You count in bits: use natural logarithms.": _lowest(
             lambda loss, p, q, k: loss / math.log(2)
         ),
         "The right class's target is 1 − smoothing + smoothing/K.": lambda k, s: (
@@ -412,20 +412,20 @@ def _lowest(loss: Callable | None = None, margin: Callable | None = None) -> Cal
         "The sign of the loss is wrong: a logarithm of a probability is negative.": _lowest(
             lambda loss, p, q, k: -loss
         ),
-        "The two have changed places: the loss comes first.": lambda k, s: _entropy(k, s)[::-1],
-        "The margin is a difference of logits: the logarithm of the ratio of the two "
+        "The two are swapped: the loss comes first.": lambda k, s: _entropy(k, s)[::-1],
+        "The margin is a difference of logits: take the logarithm of the ratio of the two "
         "probabilities.": _lowest(None, lambda margin, p, q, k: p / q),
         "The margin is positive: the right class's logit is the higher one.": _lowest(
             None, lambda margin, p, q, k: -margin
         ),
         "At the lowest loss the network gives each class its target; compare 1 − smoothing + "
         "smoothing/K with smoothing/K.": lambda k, s: (_entropy(k, s)[0], math.log((1 - s) / s)),
-        "The margin is that to each other class, which has smoothing/K; not that to all of them "
+        "The margin is to each other class, which has smoothing/K, not to all of them "
         "together.": _lowest(None, lambda margin, p, q, k: math.log(p / (1 - p))),
     },
 )
 def lowest_smoothed_loss(lowest: Callable):
-    """Does `lowest(classes, smoothing)` give the lowest smoothed loss, and the margin it needs?
+    """Does `lowest(classes, smoothing)` return the lowest smoothed loss, and the margin it needs?
 
     A pair of numbers: the minimum of the cross-entropy with label smoothing over all logits, and
     how much higher the right class's logit is there than each other. 0 < smoothing < 1.
@@ -466,17 +466,17 @@ def crop_and_flip(augment: Callable) -> str:
                 "has the size of the image again."
             )
         if output.dtype != torch.uint8:
-            raise Mistake(f"The images were uint8 and are {output.dtype} now: keep the type.")
+            raise Mistake(f"The images were uint8 and are now {output.dtype}: keep the type.")
         _expect_fair(*_crops(output, images, padding), padding, few=n < IMAGES_DRAWN)
         if torch.equal(ask(call, augment, images, padding), output):
             raise Mistake("A second call draws the same numbers: set no seed in the function.")
     few, many = (ask(lines_of, augment, images[:n], padding)["lines"] for n in (200, 400))
     if many - few >= 200:
         raise Mistake(
-            "The crops are right, but there is a loop over the images: index all of them at once, "
+            "The crops are right, but you loop over the images: index all of them at once, with "
             "rows (N, H, 1) and columns (N, 1, W)."
         )
-    return "Each image is cropped and mirrored for itself, at all places, and half are mirrored."
+    return "Each image is cropped and mirrored by itself, at all places, and half are mirrored."
 
 
 def _crops(output: Tensor, images: Tensor, padding: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -493,7 +493,9 @@ def _crops(output: Tensor, images: Tensor, padding: int) -> tuple[Tensor, Tensor
     found = matches(images)
     if not found.any(1).all():
         if (matches(images, got=output.flip(1)) | found).any(1).all():
-            raise Mistake("Images are turned upside down: mirror left and right, the last axis.")
+            raise Mistake(
+                "You turn images upside down: mirror left and right, along the last axis."
+            )
         for mode, says in (
             ("circular", "What is shifted out on one side comes in on the other: pad with zeros."),
             ("replicate", "The border repeats the edge of the image: pad with zeros."),
@@ -502,10 +504,10 @@ def _crops(output: Tensor, images: Tensor, padding: int) -> tuple[Tensor, Tensor
             if matches(images, mode).any(1).all():
                 raise Mistake(says)
         if matches(images[:1])[1:].any():
-            raise Mistake("Images have changed places: crop each image for itself.")
+            raise Mistake("You mix up the images: crop each one by itself, and keep their order.")
         raise Mistake(
-            f"An image is none of the {2 * places**2} crops that there are of it with padding "
-            f"{padding}, mirrored or not."
+            f"An image is none of the {2 * places**2} crops that it has with padding {padding}, "
+            "mirrored or not."
         )
     which = found.double().argmax(1)
     return which // 2 // places, which // 2 % places, which % 2
@@ -514,14 +516,14 @@ def _crops(output: Tensor, images: Tensor, padding: int) -> tuple[Tensor, Tensor
 def _expect_fair(top: Tensor, left: Tensor, mirrored: Tensor, padding: int, few: bool) -> None:
     if mirrored.min() == mirrored.max():
         raise Mistake(
-            "In a batch either no image is mirrored or each is: draw a number for each image."
+            "Either no image of a batch is mirrored or each is: draw a number for each image."
         )
     if top.min() == top.max() or left.min() == left.max():
         raise Mistake("All images of a batch are shifted alike: draw a number for each image.")
     if max(top.max(), left.max()) < 2 * padding:
         raise Mistake(
-            "The last place never comes: there are 2·padding + 1 of them in each direction, and "
-            "the upper bound of `torch.randint` is left out."
+            "The last place never comes up: there are 2·padding + 1 in each direction, and "
+            "`torch.randint` leaves out its upper bound."
         )
     if torch.equal(top, left):
         raise Mistake("Rows and columns are shifted by the same number: draw one for each.")
@@ -529,20 +531,20 @@ def _expect_fair(top: Tensor, left: Tensor, mirrored: Tensor, padding: int, few:
         return
     n, places = len(top), 2 * padding + 1
     if abs(mirrored.double().mean() - 0.5) > MIRRORED_WITHIN:
-        raise Mistake("Half of the images should be mirrored, and yours are more or fewer.")
+        raise Mistake("Half of the images should be mirrored, but you mirror more or fewer.")
     counts = torch.bincount((top * places + left) * 2 + mirrored, minlength=2 * places**2)
     if counts.min() == 0:
         raise Mistake(
-            "Some crops never come: shift down, shift right, and mirror independently, all places "
-            "with the same probability."
+            "Some crops never come up: shift down, shift right, and mirror independently, with the "
+            "same probability for all places."
         )
     chance = 1 / len(counts)
     if (counts - n * chance).abs().max() > PLACES_WITHIN * (n * chance * (1 - chance)) ** 0.5:
-        raise Mistake("Some places come more often than others: all are equally likely.")
+        raise Mistake("Some places come up more often than others: all should be equally likely.")
     for draws in (mirrored, top > padding, left > padding):
         if alike(draws) > ALIKE_WITHIN:
             raise Mistake(
-                "Images share their draws with others of the batch: each image draws for itself."
+                "Some images of a batch share their draws: draw for each image separately."
             )
 
 
@@ -567,7 +569,7 @@ def _error(change: Callable) -> Callable:
 @exercise(
     right=_paired,
     what=["the mean difference", "the standard error"],
-    says="The mean of the differences, and its standard error.",
+    says="These are the mean of the differences and its standard error.",
     wrong={
         "The sign is wrong: take second − first, positive where the second is better.": (
             lambda a, b: _paired(b, a)
@@ -578,34 +580,31 @@ def _error(change: Callable) -> Callable:
         "Take the mean over the seeds, not the median.": (
             lambda a, b: [statistics.median(y - x for x, y in zip(a, b, strict=True)), 0.0]
         ),
-        "The difference is in accuracies: don't divide by the first.": (
+        "You divide by the first accuracy: leave the difference as it is.": (
             lambda a, b: [_paired(a, b)[0] / statistics.fmean(a), 0.0]
         ),
-        "This is the standard deviation of the differences: the error of their mean is smaller, by "
-        "√n.": partial(_paired, power=0),
-        "You divide by n: the mean was taken from the same numbers, so divide the squares by n − "
-        "1.": partial(_paired, correction=0),
-        "You divide the standard deviation by n: its error goes down with √n.": partial(
-            _paired, power=1
-        ),
-        "You divide by √(n − 1) what has n − 1 in it already: divide by √n.": _error(
-            lambda error, a, b: error * (len(a) / (len(a) - 1)) ** 0.5
-        ),
+        "This is the standard deviation of the differences: divide it by √n to get the error of "
+        "their mean.": partial(_paired, power=0),
+        "You divide the squares by n: divide by n − 1, since the mean comes from the same "
+        "numbers.": partial(_paired, correction=0),
+        "You divide the standard deviation by n: divide it by √n.": partial(_paired, power=1),
+        "You divide by √(n − 1), but the standard deviation already has n − 1 in it: divide by "
+        "√n.": _error(lambda error, a, b: error * (len(a) / (len(a) - 1)) ** 0.5),
         "This is the variance: take the root.": _error(lambda error, a, b: error**2),
         "You add the variances of the two lists: the seeds are the same, so take the differences "
         "first.": _error(
             lambda error, a, b: ((statistics.variance(a) + statistics.variance(b)) / len(a)) ** 0.5
         ),
-        "This is twice the standard error, about a confidence interval: give it once.": _error(
+        "This is twice the standard error, about a confidence interval: return it once.": _error(
             lambda error, a, b: 2 * error
         ),
-        "This is 1.96 standard errors, an interval for many seeds: give one.": _error(
+        "This is 1.96 standard errors, an interval for many seeds: return one.": _error(
             lambda error, a, b: 1.96 * error
         ),
     },
 )
 def paired_difference(difference: Callable):
-    """Does `difference(first, second)` give the mean difference and its standard error?
+    """Does `difference(first, second)` return the mean difference and its standard error?
 
     Two lists of accuracies, of the same seeds in the same order, to a pair of numbers: the mean of
     second − first, and the standard deviation of these differences (n − 1) over √n.
@@ -618,7 +617,7 @@ def paired_difference(difference: Callable):
 def schedule(
     answer: Callable, images: int, batch_size: int, epochs: int, peak: float, warm_up: int
 ) -> list | None:
-    """A question: the list of rates that `answer` gives, in peaks."""
+    """A question: the list of rates that `answer` returns, in peaks."""
     found = plain(answer(images, batch_size, epochs, peak, warm_up))
     if found is None or found is ...:
         return None
@@ -659,27 +658,27 @@ def _by_epoch(n: int, batch: int, *rest) -> list[float]:
     says="These are the rates, one for each step.",
     wrong={
         "There is no warm-up.": lambda *args: _warm_up_cosine(*args[:4], 0),
-        "The rates change once an epoch: they change in each step.": _by_epoch,
-        "There is one rate for each epoch: it takes one for each step.": (
+        "Your rates change once an epoch: change them in each step.": _by_epoch,
+        "You return one rate for each epoch: return one for each step.": (
             lambda n, batch, *rest: _warm_up_cosine(n, batch, *rest)[:: n // batch]
         ),
-        "This is one epoch: the schedule goes over all of them.": _one_epoch,
-        "The schedule starts anew in each epoch: it goes over all of them once.": (
+        "This is only one epoch: the schedule goes over all of them.": _one_epoch,
+        "Your schedule starts anew in each epoch: let it go over all of them once.": (
             lambda n, batch, epochs, *rest: _one_epoch(n, batch, epochs, *rest) * epochs
         ),
-        "The first step's rate is zero, and the step is lost: the t-th has peak · t / warm_up, "
+        "The first step's rate is zero, so the step is lost: the t-th has peak · t / warm_up, "
         "counted from 1.": partial(_warm_up_cosine, first=0),
-        "The last step's rate is zero, and the step is lost: the step behind the last would be the "
+        "The last step's rate is zero, so the step is lost: the step after the last would be the "
         "first at zero.": partial(_warm_up_cosine, last=1),
-        "The cosine goes on from where it would be without the warm-up: it starts at the peak, "
-        "behind the warm-up.": partial(_warm_up_cosine, on=True),
-        "The rate falls along a straight line: it is half a cosine.": partial(
+        "Your cosine goes on from where it would be without the warm-up: start it at the peak, "
+        "after the warm-up.": partial(_warm_up_cosine, on=True),
+        "Your rate falls along a straight line: make it half a cosine.": partial(
             _warm_up_cosine, down=_line
         ),
-        "Images that fill no whole batch are left out: round the steps of an epoch down.": partial(
+        "You count images that fill no whole batch: round the steps of an epoch down.": partial(
             _warm_up_cosine, rest=True
         ),
-        "Your rates are shares of the peak: multiply by it.": (
+        "Your rates are shares of the peak: multiply them by the peak.": (
             lambda n, batch, epochs, peak, w: _warm_up_cosine(n, batch, epochs, 1.0, w)
         ),
     },
@@ -735,34 +734,34 @@ def _rate_inside(w, g, v, lr, momentum, decay):
     right=_sgd,
     question=sgd_steps,
     read=lambda told: {"the list of weights": told["weights"]},
-    says="Your step is that of PyTorch's SGD.",
+    says="Your step matches that of PyTorch's SGD.",
     wrong={
-        "Your step goes along the velocity, which is momentum without Nesterov: it goes along "
-        "gradient + momentum · velocity.": partial(_sgd, heavy=True),
+        "Your step goes along the velocity, which is momentum without Nesterov: go along gradient "
+        "+ momentum · velocity.": partial(_sgd, heavy=True),
         "The weights go up the gradient: subtract the step.": (
             lambda w, g, v, lr, *rest: _sgd(w, g, v, -lr, *rest)
         ),
         "There is no momentum in your step.": lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, 0.0, d),
-        "The velocity forgets the steps before: momentum · velocity + gradient.": (
+        "Your velocity forgets the steps before: use momentum · velocity + gradient.": (
             lambda w, g, v, *rest: _sgd(w, g, 0 * v, *rest)
         ),
-        "You take 1 − momentum of the gradient into the velocity: PyTorch takes all of it.": (
+        "You add 1 − momentum of the gradient to the velocity: PyTorch adds all of it.": (
             lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, d, keep=1 - m)
         ),
-        "The learning rate is in the velocity: then a step at a high rate pushes on when the rate "
-        "has fallen. PyTorch multiplies the whole step by the rate of now.": _rate_inside,
+        "The learning rate is in the velocity, so a step at a high rate still pushes when the rate "
+        "has fallen: PyTorch multiplies the whole step by the current rate.": _rate_inside,
         "There is no weight decay in your step.": (
             lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, 0.0)
         ),
-        "Weight decay shrinks the weights beside the momentum (as in AdamW): in SGD it is added to "
-        "the gradient first, and goes into the velocity.": partial(_sgd, apart=True),
+        "Your weight decay shrinks the weights apart from the momentum (as in AdamW): in SGD it is "
+        "added to the gradient first, and goes into the velocity.": partial(_sgd, apart=True),
         "Weight decay makes the weights grow: add weight_decay · weights to the gradient.": partial(
             _sgd, grow=True
         ),
         "Weight decay is doubled: the gradient of weight_decay · w² / 2 is weight_decay · w.": (
             lambda w, g, v, lr, m, d: _sgd(w, g, v, lr, m, 2 * d)
         ),
-        "Weights and velocity have changed places: return the weights first.": (
+        "Weights and velocity are swapped: return the weights first.": (
             lambda *args: _sgd(*args)[::-1]
         ),
     },
@@ -839,12 +838,12 @@ def _cost(blocks, widths, stem: str, height: int, width: int, how: str = "") -> 
     right=built_cost,
     read=_as_dictionary,
     exact=True,
-    says="Multiply-adds and parameters are those of the networks themselves.",
+    says="Multiply-adds and parameters match the networks themselves.",
     wrong={
         sentence: partial(_cost, how=how)
         for sentence, how in {
-            "The projections on the shortcuts are missing: a 1×1 convolution where a stage begins "
-            "with a stride.": "no projection",
+            "The projections on the shortcuts are missing: add a 1×1 convolution where a stage "
+            "begins with a stride.": "no projection",
             "A stride needs a projection too, even where the channels stay the same.": (
                 "only channels"
             ),
@@ -854,17 +853,18 @@ def _cost(blocks, widths, stem: str, height: int, width: int, how: str = "") -> 
                 "no norm"
             ),
             "Batch normalization has two parameters for each channel, weight and bias.": "one norm",
-            "The running mean and variance are measured: training does not adjust them, so they "
-            "are no parameters.": "statistics",
-            "The convolutions have no biases: batch normalization follows.": "biases",
-            "The stem of ImageNet has a 7×7 convolution.": "always 3",
-            "You count at the size of a convolution's input: each output pixel costs, and where "
-            "there is a stride they are fewer.": "at input",
-            "You round sizes down where a stride meets an odd size: a convolution gives ⌈n/2⌉.": (
+            "You count the running mean and variance: training does not adjust them, so they are "
+            "not parameters.": "statistics",
+            "You count biases of the convolutions: they have none, since batch normalization "
+            "follows.": "biases",
+            "The ImageNet stem has a 7×7 convolution.": "always 3",
+            "You count at the size of a convolution's input: count output pixels, which are fewer "
+            "where there is a stride.": "at input",
+            "You round sizes down where a stride meets an odd size: a convolution outputs ⌈n/2⌉.": (
                 "down"
             ),
             "The max pooling of the stem is missing.": "no pooling",
-            "You count multiplications and additions apart: a multiply-add is one.": "flops",
+            "You count multiplications and additions separately: a multiply-add is one.": "flops",
         }.items()
     },
 )
@@ -915,20 +915,18 @@ def _choose(results: Mapping, costs: Mapping, how: str = "") -> str:
 
 
 _CHOICES = {
-    "You take the best mean: among those as good as it, take the cheapest.": "best",
-    "You take the cheapest of all: only those count that are as good as the best.": "cheapest",
-    "You take the dearest of those that are as good as the best: take the cheapest.": "dearest",
-    "You take the standard deviation of single runs: the error of a mean is smaller, by the root "
-    "of the number of seeds.": "deviation",
-    "You divide the squares by n: the mean was taken from the same numbers, so divide by n − 1.": (
+    "You take the best mean: take the cheapest of those as good as it.": "best",
+    "You take the cheapest of all: only those that are as good as the best count.": "cheapest",
+    "Of those as good as the best you take the most expensive: take the cheapest.": "dearest",
+    "You take the standard deviation of single runs: divide it by the root of the number of "
+    "seeds.": "deviation",
+    "You divide the squares by n: divide by n − 1, since the mean comes from the same numbers.": (
         "n"
     ),
     "You compare each recipe's luckiest seed: compare means.": "luckiest",
     "You compare medians: compare means.": "median",
-    "You take each recipe's own standard error: it is that of the best one which counts.": (
-        "own error"
-    ),
-    "You allow two standard errors: one is the rule here.": "two errors",
+    "You take each recipe's own standard error: take that of the best one.": "own error",
+    "You allow two standard errors: allow one here.": "two errors",
     "You take the lowest mean in reach: take the cheapest.": "worst in reach",
 }
 
@@ -937,7 +935,7 @@ _CHOICES = {
     right=_choose,
     question=choices,
     read=lambda names: {"the choice": "\n".join(names)},
-    says="The cheapest of those that are as good as the best, in each of the tables.",
+    says="You choose the cheapest of those that are as good as the best, in each of the tables.",
     wrong={sentence: partial(_choose, how=how) for sentence, how in _CHOICES.items()},
 )
 def one_standard_error(choose: Callable, equal_counts: bool = False) -> Iterator[Case]:
@@ -955,7 +953,7 @@ def one_standard_error(choose: Callable, equal_counts: bool = False) -> Iterator
     yield Case(
         (tables,),
         "In some tables another recipe is the cheapest of those as good as the best: compare each "
-        "mean with the best mean minus the standard error of that one.",
+        "mean with the best mean minus the best recipe's standard error.",
     )
 
 
@@ -1031,7 +1029,7 @@ def budget_of(recipe: Mapping) -> int:
             raise Mistake(f"The recipe lacks {name!r}: it needs {', '.join(BASELINE)}.")
     for name in recipe:
         if name not in BASELINE:
-            raise Mistake(f"The recipe has {name!r}, and can only have {', '.join(BASELINE)}.")
+            raise Mistake(f"The recipe has {name!r}, but can only have {', '.join(BASELINE)}.")
     for name, (low, high) in LOWEST_AND_HIGHEST.items():
         value = recipe[name]
         kinds = (int,) if name in WHOLE else (int, float)
@@ -1055,12 +1053,12 @@ def _check_stages(blocks, widths) -> None:
     if len(blocks) != len(widths):
         raise Mistake(f"{len(blocks)} stages of blocks, but {len(widths)} widths.")
     if sum(blocks) > 6:
-        raise Mistake("A network of this task has six blocks at most.")
+        raise Mistake("A network in this task has at most six blocks.")
 
 
 @checks
 def recipe(answer: Mapping) -> str:
-    """Is this dictionary a recipe that `rerun` takes, and within the budget?
+    """Is this dictionary a recipe that `rerun` accepts, and within the budget?
 
     Entries as in `BASELINE`: "blocks" and "widths" of each stage and "stem" are `models.ResNet`'s,
     the others `training.Recipe`'s. Bounds: `LOWEST_AND_HIGHEST`, `CHOICES`, and `BUDGET`
