@@ -1,6 +1,6 @@
 // Quizzes that answer: the choices of a question become buttons, and the first one that is chosen
-// counts. What is remembered stays in the browser. Where that is forbidden, the first line of the
-// function throws, and the page keeps its <details>.
+// counts. What is remembered stays in the browser. Where that is forbidden, reading it throws
+// before anything is changed, and the page keeps its <details>.
 (() => {
   const recall = () => JSON.parse(localStorage.getItem("progress") ?? "{}");
   const kept = recall();
