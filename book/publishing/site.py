@@ -238,8 +238,8 @@ def add_claims_script(app: Sphinx, name: str, template: str, context: dict, doct
 
 
 def explain_terms(app: Sphinx, doctree: nodes.document, name: str) -> None:
-    """Link a chapter's first use of each term to the glossary."""
-    if is_chapter(app, name):
+    """Link a chapter's first use of each term to the glossary, if the site has one."""
+    if is_chapter(app, name) and terms.GLOSSARY in app.env.found_docs:
         terms.link_terms(app, doctree, name)
 
 
