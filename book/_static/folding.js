@@ -12,8 +12,6 @@ function switchCode() {
   localStorage.setItem("code", open ? "open" : "closed");
 }
 
-openAll(localStorage.getItem("code") === "open");
-
 // Paper has no switch: all of it is printed, and afterwards the page is as it was.
 let closed = [];
 addEventListener("beforeprint", () => {
@@ -21,3 +19,6 @@ addEventListener("beforeprint", () => {
   closed.forEach((fold) => (fold.open = true));
 });
 addEventListener("afterprint", () => closed.forEach((fold) => (fold.open = false)));
+
+// Last, since it throws where a browser forbids to remember; the rest works there too.
+openAll(localStorage.getItem("code") === "open");
