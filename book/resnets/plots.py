@@ -95,6 +95,14 @@ def draw_block(ax: Axes, title: str, layers: Sequence[str], shortcut: str | None
             )  # fmt: skip
 
 
+def bracket(ax: Axes, layers: int, name: str) -> None:
+    """At the left of a drawn block: a bracket around its first `layers`, and what they compute."""
+    low, high = -0.26, layers - 1 + 0.26
+    ax.plot([-0.9, -1, -1, -0.9], [low, low, high, high], color=GRAY, linewidth=1)
+    ax.text(-1.1, (low + high) / 2, name, ha="right", va="center")
+    ax.set_xlim(left=-1.75)
+
+
 def draw_shortcuts(ax: Axes, stages: Sequence[Sequence[bool]]) -> None:
     """The blocks of a network in a row, from left to right, each with its shortcut as an arc.
 
@@ -120,6 +128,47 @@ def draw_shortcuts(ax: Axes, stages: Sequence[Sequence[bool]]) -> None:
     ax.axis("off")
 
 
+def draw_options(axes: Sequence[Axes], options: dict[str, Sequence[nn.Module]]) -> None:
+    """For each option a panel of basic blocks, from bottom to top, and what their shortcuts do.
+
+    `options` has, by its title, the blocks in a row. The shapes are those of an image of 56×56.
+    """
+    text = {"ha": "center", "va": "center", "fontsize": 8}
+    look = {"boxstyle": "round,pad=0.02,rounding_size=0.1", "fc": "white", "ec": GRAY}
+    for ax, (title, blocks) in zip(axes, options.items(), strict=True):
+        side, y = 56, 0.0
+        for block in blocks:
+            ax.text(0, y, _shape((block.in_channels, side, side)), **text)
+            _arrow_up(ax, 0, y + 0.25, y + 1.0)
+            ax.add_patch(FancyBboxPatch((-0.85, y + 1.0), 1.7, 0.85, **look))
+            ax.text(0, y + 1.43, _words(block).replace(";  ", "\n"), **text)
+            _arrow_up(ax, 0, y + 1.85, y + 2.75)
+            _draw_option(ax, y, block.downsample)
+            side, y = side // block.stride, y + 3.0
+        ax.text(0, y, _shape((block.out_channels, side, side)), **text)
+        ax.set(xlim=(-1.0, 1.75), ylim=(-0.25, y + 0.2))
+        ax.set_title(title, fontsize=9)
+        ax.axis("off")
+
+
+def _draw_option(ax: Axes, y: float, shortcut: nn.Module) -> None:
+    """From the input at `y` around a block: an identity, zero padding or a projection."""
+    words, color, style = "", BLUE, "-"
+    if isinstance(shortcut, nn.Sequential):
+        words, color, style = _words(shortcut[0]), ORANGE, (0, (3, 2))
+    elif not isinstance(shortcut, nn.Identity):
+        zeros, pixels = shortcut.before + shortcut.after, shortcut.stride**2
+        words, color, style = f"1 of {pixels} pixels,\n{zeros} zero channels", GREEN, (0, (3, 2))
+    low, high, x = y + 0.5, y + 2.3, 1.4
+    ax.plot([0, x, x, 0.12], [low, low, high, high], color=color, linewidth=1.4, linestyle=style)
+    ax.plot(0, high, "o", markersize=8, mfc="white", mec=color, zorder=3)
+    ax.plot(0, high, "+", markersize=5.5, mec=color, zorder=4)
+    if words:
+        around = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        middle = {"rotation": 90, "ha": "center", "va": "center", "bbox": around}
+        ax.text(x, (low + high) / 2, words, fontsize=8, color=color, **middle)
+
+
 def draw_classes(ax: Axes, title: str, nested: bool) -> None:
     """Four classes of functions, each larger than the one before, as regions around a target.
 
@@ -141,7 +190,9 @@ def draw_classes(ax: Axes, title: str, nested: bool) -> None:
         ax.plot(*zip(nearest, target, strict=True), linewidth=0.9, linestyle=":", **look)
         ax.plot(*nearest, "o", markersize=4, **look)
         low = outline[outline[:, 1].argmin()] + (0, 0.16)
-        spot = low if nested else np.add(centers[number], (-0.1, -0.05))
+        way = 2 * (110, 285, 80, 215)[number]  # in half degrees, where no other region is near
+        beside = outline[way] + 0.22 * np.array([np.cos(angle[way]), np.sin(angle[way])])
+        spot = low if nested else beside
         ax.text(*spot, f"$F_{number + 1}$", ha="center", va="center", fontsize=9, **look)
     ax.plot(*target, "*", color="black", markersize=11, zorder=9)
     ax.text(target[0] + 0.08, target[1] + 0.25, "$f^*$", ha="center")
@@ -256,6 +307,37 @@ def heat_map(ax: Axes, title: str, influence: Tensor, squares: dict[str, int]) -
     ax.grid(visible=False)
 
 
+def pixels_read(ax: Axes, title: str, read: Tensor, color: str) -> None:
+    """A grid of pixels, (H, W) of bool, in which those that are read are colored."""
+    shades = np.where(read.numpy()[..., None], to_rgb(color), to_rgb("#F4F6F8"))
+    ax.pcolormesh(shades, edgecolors="#C8CED4", linewidth=0.6)
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.set_title(title, fontsize=9)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+
+
+def draw_clue(ax: Axes, title: str, image: Tensor, labels: Tensor, top: int, shoe: int) -> None:
+    """A scene, its top in a blue frame and its shoe in an orange one, with an arrow to the top.
+
+    `image` and `labels` are (H, W); `top` and `shoe` are the numbers of two classes.
+    """
+    ax.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255)
+    middles = []
+    for number, color in ((shoe, ORANGE), (top, BLUE)):
+        rows, columns = (ends.numpy() for ends in (labels == number).nonzero(as_tuple=True))
+        left, low = columns.min() - 2.5, rows.min() - 2.5
+        width, height = np.ptp(columns) + 4, np.ptp(rows) + 4
+        ax.add_patch(Rectangle((left, low), width, height, fill=False, ec=color, linewidth=1.8))
+        middles.append((left + width / 2, low + height / 2))
+    arrow = {"arrowstyle": "-|>", "color": ORANGE, "linewidth": 1.6, "shrinkA": 16, "shrinkB": 14}
+    ax.annotate("", middles[1], middles[0], arrowprops=arrow)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+
+
 def class_gains(ax: Axes, gains: pd.DataFrame, colors: Sequence[str]) -> None:
     """Bars of the mean over seeds for each class (row), a color a column, dots for the seeds.
 
@@ -273,6 +355,20 @@ def class_gains(ax: Axes, gains: pd.DataFrame, colors: Sequence[str]) -> None:
     ax.invert_yaxis()
     ax.grid(axis="x")
     ax.grid(axis="y", visible=False)
+
+
+def draw_costs(axes: Sequence[Axes], costs: pd.DataFrame, colors: Sequence[str]) -> None:
+    """A panel of bars for each column of `costs`, a bar for each row, its number at its end."""
+    for ax, column in zip(axes, costs, strict=True):
+        bars = ax.barh(range(len(costs)), costs[column], 0.62, color=colors)
+        ax.bar_label(bars, [f"{value:.1f}" for value in costs[column]], padding=2, fontsize=8)
+        ax.set_title(column, fontsize=9, loc="left")
+        ax.set(xticks=[], xlim=(0, 1.3 * costs[column].max()), yticks=[])
+        ax.spines["bottom"].set_visible(False)
+        ax.grid(visible=False)
+        ax.invert_yaxis()
+    axes[0].set_yticks(range(len(costs)), list(costs.index), fontsize=9)
+    axes[0].tick_params(axis="y", length=0)
 
 
 def draw_network(ax: Axes, net: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -365,6 +461,82 @@ def learning_curves(
     right.spines["right"].set_visible(True)
     right.grid(visible=False)
     right.legend(loc="center right")
+
+
+def training_losses(
+    ax: Axes,
+    recorded: Sequence,
+    looks: dict[str, dict],
+    nudge: dict[str, float] | None = None,
+    ticks: Sequence[float] = (),
+    key: str = "train_loss",
+) -> None:
+    """Each seed's training loss by epoch: for each network and recorded run a thin line.
+
+    Args:
+        looks: how a network's lines look, by its name in the runs' histories.
+        nudge: for the names to write at the ends of their lines, by how many points higher.
+        ticks: of a logarithmic axis, if the loss should have one.
+        key: of what else to draw.
+    """
+    for name, look in looks.items():
+        curves = [[row[key] for row in run.history[name]] for run in recorded]
+        each_seed(ax, curves, **{"linewidth": 0.9} | look)
+        if name in (nudge or {}):
+            end = len(curves[0]), np.mean([values[-1] for values in curves])
+            beside = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+            ax.annotate(name, end, (4, nudge[name]), fontsize=8, color=look["color"], **beside)
+    if ticks:
+        ax.set_yscale("log")
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+    ax.set(xlabel="epoch", ylabel="training loss")
+
+
+def draw_dilation(axes: np.ndarray, nets: dict[str, nn.Module], image: Tensor) -> None:
+    """Where each stage's features lie on the image, and which of them one 3×3 kernel reads.
+
+    The kernel, of the stage's last block, is that of the middle feature.
+
+    Args:
+        axes: (networks, stages).
+        nets: by name; of bottlenecks, in evaluation mode.
+        image: (1, C, H, H), from which each stage has an odd number of features a side. On "meta"
+            nothing is computed but shapes.
+    """
+    for line, (name, net) in zip(axes, nets.items(), strict=True):
+        for ax, stage, out in zip(line, net.stages, net.stage_outputs(image), strict=True):
+            dilation, side = net.get_submodule(stage)[-1].conv2.dilation[0], out.shape[-1]
+            places = np.linspace(0, image.shape[-1] - 1, side)
+            reads = places[side // 2 + dilation * np.array([-1, 0, 1])]
+            for some, look in ((places, (GRAY, 1.6)), (reads, (ORANGE, 5))):
+                rows, columns = np.meshgrid(some, some)
+                ax.plot(columns.ravel(), rows.ravel(), "o", color=look[0], markersize=look[1])
+            words = f"{side}×{side}" + f", dilation {dilation}" * (dilation > 1)
+            ax.set(xticks=[], yticks=[], aspect="equal")
+            ax.set_xlabel(words, fontsize=8)
+            ax.margins(0.05)
+            ax.spines[:].set(visible=True, color="#C8CED4")
+            ax.grid(visible=False)
+        line[0].set_ylabel(name, fontsize=9)
+    for number, ax in enumerate(axes[0], start=1):
+        ax.set_title(f"stage {number}", fontsize=9)
+
+
+def each_seed(
+    ax: Axes,
+    curves: Sequence[Sequence[float]],
+    color: str,
+    label: str = "",
+    place: tuple[float, float] = (0, 0),
+    first: int = 1,
+    **line,
+) -> None:
+    """A thin line for each seed, over `first`, `first` + 1, and so on; the label at its place."""
+    for values in curves:
+        x = range(first, first + len(values))
+        ax.plot(x, values, color=color, **{"linewidth": 1} | line)
+    ax.text(*place, label, color=color, fontsize=9)
 
 
 def draw_pspnet(ax: Axes, net: nn.Module, image: Tensor) -> None:
