@@ -1,5 +1,6 @@
 """The built site, as files. Built once, with warnings as errors, as `make book` does."""
 
+import gzip
 import html
 import re
 from functools import cache
@@ -72,6 +73,13 @@ def test_chapters_show_their_outputs(site):
         text = (site / "book" / f"{name}.html").read_text()
         assert text.count("cell_output") > 10
         assert "Fashion-MNIST" in text and "application/vnd" not in text
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page[0].isdigit()])
+def test_a_chapter_is_light(page, site):
+    content = (site / "book" / f"{page}.html").read_bytes()
+    assert len(gzip.compress(content)) < 60_000
+    assert b'<span class="k">' in content and b'<span class="n">' not in content
 
 
 def test_the_student_versions_are_there_to_download(site):

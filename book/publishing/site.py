@@ -1,6 +1,7 @@
 """A Sphinx extension: tables of what was run, downloads of lone notebooks, and a strict look."""
 
 import importlib
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", add_download, priority=600)  # the theme's buttons stand
     app.connect("html-page-context", correct_roles)
+    app.connect("html-page-context", mark_colored_code_alone)
     app.connect("html-page-context", add_claims_script)
     app.connect("html-page-context", add_code_switch, priority=600)
     app.connect("html-page-context", add_marks)
@@ -229,6 +231,12 @@ def correct_roles(app: Sphinx, name: str, template: str, context: dict, doctree)
     """Take out the ARIA roles of a bibliography: docutils' are deprecated, and nested wrongly."""
     body = context.get("body", "").replace(' role="doc-biblioentry"', "")
     context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
+
+
+def mark_colored_code_alone(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Take the marks off code that has the color of text: a seventh of a chapter's size."""
+    body = context.get("body", "")
+    context["body"] = re.sub(r'<span class="[npw]">([^<]*)</span>', r"\1", body)
 
 
 def add_claims_script(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
