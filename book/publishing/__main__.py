@@ -65,16 +65,20 @@ def write_standalone(folder: Path) -> int:
 
 
 def write_address() -> int:
-    """Write the repository's address into the chapters."""
+    """Write the repository's address into the chapters: as stated, or else as found."""
     from publishing import notebooks
 
     try:
-        address = notebooks.address()
+        stated = notebooks.address()
+        address = stated or notebooks.found_address()
         changed = notebooks.write_address(notebooks.chapters(), address)
     except ValueError as error:
         print(f"The address was not written: {error}.", file=sys.stderr)
         return 1
-    print(f"{len(changed)} chapters were changed; the address is {address or 'not set'}.")
+    if address and not stated:
+        notebooks.state_address(address)
+        print(f"_config.yml states {address} from now on: check it, and commit it.")
+    print(f"{len(changed)} chapters were changed; the address is {address or 'not known'}.")
     return 0
 
 

@@ -8,6 +8,8 @@ import copy
 import hashlib
 import json
 import os
+import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from resnets.files import whole_file
 
 BOOK = Path(__file__).parents[1]
 D2L = "d2l==1.0.3"
+ON_GITHUB = re.compile(
+    r"(?:https://(?:[^/@]*@)?|ssh://git@|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
 
 FIRST_LINE = "# Lets this notebook run alone, as in Colab."
 INSTALL = """\
@@ -82,6 +87,29 @@ def address(config: Path = BOOK.parent / "_config.yml") -> str:
     if stated and not stated.startswith("https://"):
         raise ValueError(f"repository: url in {config.name} is {stated!r}: give an https address")
     return stated
+
+
+def found_address(folder: Path = BOOK) -> str:
+    """The address on GitHub of the workflow that runs, or else of git's remote `origin`, if any.
+
+    That is of the repository that `folder` lies in, without a user's name or password.
+    """
+    if name := os.environ.get("GITHUB_REPOSITORY"):
+        return f"https://github.com/{name}"
+    command = ["git", "-C", str(folder), "remote", "get-url", "origin"]
+    try:
+        remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+    on_github = ON_GITHUB.fullmatch(remote)
+    return f"https://github.com/{on_github[1]}" if on_github else ""
+
+
+def state_address(address: str, config: Path = BOOK.parent / "_config.yml") -> None:
+    """Write the address into `_config.yml`, where there is none yet."""
+    text = config.read_text(encoding="utf-8")
+    stated = re.sub(r'^  url: ""$', f"  url: {address}", text, count=1, flags=re.MULTILINE)
+    config.write_text(stated, encoding="utf-8")
 
 
 def first_cell(address: str) -> str:
