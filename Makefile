@@ -24,6 +24,8 @@ endif
 # Files are UTF-8 under any locale; what somebody else put on Python's path is not for this course.
 export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME
+# In a commit's hook, these would lead the tests' own repositories to this one.
+unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
 .PHONY: book test check lint assignments grade standalone address links execute record bench lock clean site-packages all-packages
 

@@ -91,7 +91,9 @@ def _install(lock: str, *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "requirements.txt")
         path.write_text(lock, encoding="utf-8")
-        _run(*_installer(), "--no-deps", "--require-hashes", *options, "-r", str(path))
+        # With --require-hashes, uv asks for hashes of the constraints in pyproject.toml, too.
+        hashes = "--verify-hashes" if _uv() else "--require-hashes"
+        _run(*_installer(), "--no-deps", hashes, *options, "-r", str(path))
 
 
 def _make() -> None:

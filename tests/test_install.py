@@ -63,15 +63,22 @@ def here(folder, monkeypatch):
 def test_the_site_gets_its_packages_and_the_rest_comes_on_top_once(course):
     _, ran = course
     install.main("site")
-    assert len(ran) == 2 and "uv venv" in ran[0] and "--require-hashes" in ran[1]
+    assert len(ran) == 2 and "uv venv" in ran[0] and "--verify-hashes" in ran[1]
     assert "a==1" in ran[1] and "torch==" not in ran[1]
     install.main("site")
     assert len(ran) == 2
     install.main("all")
-    assert len(ran) == 4 and "torch==" in ran[2] and "--require-hashes" in ran[2] and "-e" in ran[3]
+    assert len(ran) == 4 and "torch==" in ran[2] and "--verify-hashes" in ran[2] and "-e" in ran[3]
     install.main("all")
     install.main("site")
     assert len(ran) == 4
+
+
+def test_pip_takes_no_package_without_a_hash(course, monkeypatch):
+    _, ran = course
+    monkeypatch.setattr(install, "_uv", lambda: None)
+    install.main("site")
+    assert "-m venv" in ran[0] and "-m pip install" in ran[1] and "--require-hashes" in ran[1]
 
 
 def moved(folder, monkeypatch):
@@ -146,9 +153,9 @@ def test_another_index_gives_pytorch_alone_and_the_lock_all_else(course):
     install.main("all", "https://localhost/cpu")
     lock, asked, torch = ran[2:5]
     assert not re.search(r"^(torch|torchvision|nvidia-\w+|triton|cuda-\w+)", lock, re.MULTILINE)
-    assert "numpy==" in lock and "--require-hashes" in lock and "localhost" not in lock
+    assert "numpy==" in lock and "--verify-hashes" in lock and "localhost" not in lock
     assert "compile" in asked and "--generate-hashes" in asked and "localhost/cpu" in asked
-    assert "torch==2.13.0+cpu" in torch and "--require-hashes" in torch
+    assert "torch==2.13.0+cpu" in torch and "--verify-hashes" in torch
     count = len(ran)
     install.main("all")
     install.main("all", "https://localhost/cpu")
@@ -252,7 +259,7 @@ def make(*arguments, environment=()):
 
 
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-SHOW = '--eval=show:;@echo "$$RESNETS_DATA|$$PYTHONPATH|$$PYTHONUTF8|$(PYTHON)"'
+SHOW = '--eval=show:;@echo "$$RESNETS_DATA|$$PYTHONPATH$$GIT_DIR|$$PYTHONUTF8|$(PYTHON)"'
 
 
 @needs_make
@@ -270,9 +277,9 @@ def test_a_folder_of_data_may_have_spaces_and_umlauts_in_its_name(given, absolut
 
 
 @needs_make
-def test_make_takes_no_path_of_somebody_else_and_any_interpreter():
+def test_make_takes_no_settings_of_somebody_else_and_any_interpreter():
     python = "/my programs/python3"
-    done = make(SHOW, "show", f"PYTHON={python}", environment={"PYTHONPATH": "/elsewhere"})
+    done = make(SHOW, "show", f"PYTHON={python}", environment={"PYTHONPATH": "/a", "GIT_DIR": "/b"})
     assert done.stdout == f"||1|{python}\n", done.stderr
     done = make("-n", "all-packages", f"PYTHON={python}", "TORCH_INDEX=https://localhost/cpu")
     assert f'"{python}" install.py all https://localhost/cpu' in done.stdout
