@@ -1,8 +1,8 @@
 """The library imported without PyTorch, to read its signatures and docstrings for the site.
 
 What the library imports and the site does without (PyTorch, Matplotlib, …) is replaced by
-placeholders while it is imported. Sphinx's own mocks would spoil the page: it shows their names in
-full, shows no signature of a class derived from one, and they know no `Tensor | None`.
+placeholders while it is imported. Sphinx's own mocks would spoil the page: they appear under their
+full names, a class derived from one has no signature, and they know no `Tensor | None`.
 """
 
 import importlib
