@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,6 +105,55 @@ def test_an_address_is_https_or_refused(stated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(notebooks.address, "__defaults__", (config,))
     assert __main__.main(["address"]) == 1
     assert "The address was not written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/-/course.git", ADDRESS),
+        ("https://github.com/-/course/", ADDRESS),
+        ("https://somebody:secret@github.com/-/course.git", ADDRESS),
+        ("git@github.com:-/course.git", ADDRESS),
+        ("ssh://git@github.com/-/course", ADDRESS),
+        ("https://localhost/-/course.git", ""),
+        ("/srv/github.com/-/course.git", ""),
+        (None, ""),
+    ],
+)
+def test_an_address_is_found_where_git_says_it(remote, address, tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    if remote:
+        subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", remote], check=True)
+    assert notebooks.found_address(tmp_path) == address
+    monkeypatch.setenv("GITHUB_REPOSITORY", "-/fork")
+    assert notebooks.found_address(tmp_path) == "https://github.com/-/fork"
+
+
+def test_without_git_no_address_is_found(tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert notebooks.found_address(tmp_path) == ""
+
+
+@pytest.mark.parametrize("stated", ["", ADDRESS])
+def test_an_address_that_was_found_is_stated_from_then_on(
+    stated, copies, tmp_path, monkeypatch, capsys
+):
+    config = tmp_path / "_config.yml"
+    text = (ROOT / "_config.yml").read_text()
+    config.write_text(re.sub("^  url: .*$", f'  url: "{stated}"', text, flags=re.MULTILINE))
+    monkeypatch.setattr(notebooks.address, "__defaults__", (config,))
+    monkeypatch.setattr(notebooks.state_address, "__defaults__", (config,))
+    monkeypatch.setattr(notebooks, "chapters", lambda: copies)
+    monkeypatch.setenv("GITHUB_REPOSITORY", "-/found")
+    assert __main__.main(["address"]) == 0
+    address = stated or "https://github.com/-/found"
+    assert notebooks.address() == address and address in capsys.readouterr().out
+    for path in copies:
+        assert nbformat.read(path, as_version=4).cells[1].source == notebooks.first_cell(address)
+    before = config.read_text()
+    assert __main__.main(["address"]) == 0 and config.read_text() == before
 
 
 def test_a_standalone_chapter_carries_the_library_and_the_recorded_runs(

@@ -7,6 +7,9 @@ library's sources in its place.
 import copy
 import hashlib
 import json
+import os
+import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from resnets.files import whole_file
 
 BOOK = Path(__file__).parents[1]
 D2L = "d2l==1.0.3"
+ON_GITHUB = re.compile(
+    r"(?:https://(?:[^/@]*@)?|ssh://git@|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
 
 FIRST_LINE = "# Lets this notebook run alone, as in Colab."
 INSTALL = """\
@@ -77,10 +83,33 @@ def address(config: Path = BOOK.parent / "_config.yml") -> str:
     Raises:
         ValueError: it is no https address.
     """
-    stated = yaml.safe_load(config.read_text())["repository"]["url"]
+    stated = yaml.safe_load(config.read_text(encoding="utf-8"))["repository"]["url"]
     if stated and not stated.startswith("https://"):
         raise ValueError(f"repository: url in {config.name} is {stated!r}: give an https address")
     return stated
+
+
+def found_address(folder: Path = BOOK) -> str:
+    """The address on GitHub of the workflow that runs, or else of git's remote `origin`, if any.
+
+    That is of the repository that `folder` lies in, without a user's name or password.
+    """
+    if name := os.environ.get("GITHUB_REPOSITORY"):
+        return f"https://github.com/{name}"
+    command = ["git", "-C", str(folder), "remote", "get-url", "origin"]
+    try:
+        remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+    on_github = ON_GITHUB.fullmatch(remote)
+    return f"https://github.com/{on_github[1]}" if on_github else ""
+
+
+def state_address(address: str, config: Path = BOOK.parent / "_config.yml") -> None:
+    """Write the address into `_config.yml`, where there is none yet."""
+    text = config.read_text(encoding="utf-8")
+    stated = re.sub(r'^  url: ""$', f"  url: {address}", text, count=1, flags=re.MULTILINE)
+    config.write_text(stated, encoding="utf-8")
 
 
 def first_cell(address: str) -> str:
@@ -97,8 +126,7 @@ def write_address(paths: Iterable[Path], address: str) -> list[Path]:
         cell = _first(notebook, path.name)
         if cell.source != first_cell(address):
             cell.source = first_cell(address)
-            with whole_file(path) as temporary:
-                nbformat.write(notebook, temporary)
+            _write(notebook, path)
             changed.append(path)
     return changed
 
@@ -115,15 +143,15 @@ def library_cell(whole: bool) -> NotebookNode:
     Chapters need the `whole` of it, experiments, recorded runs and d2l; assignments do not.
     """
     root = Path(resnets.__file__).parent
-    texts = {}
-    for path in [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]:
-        if path.name != "__main__.py":
-            texts[path] = path.read_text()
+    paths = [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]
+    paths = [path for path in paths if path.name != "__main__.py"]
     if whole:
-        texts |= {path: path.read_text() for path in (claims.TABLE, published.TABLE)}
-        texts |= {path: path.read_text() for path in sorted(root.glob("experiments/*.py"))}
-        for path in sorted(root.glob("recorded/*.json")):
-            texts[path] = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+        paths += [claims.TABLE, published.TABLE]
+        paths += [*sorted(root.glob("experiments/*.py")), *sorted(root.glob("recorded/*.json"))]
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    for path in paths:
+        if path.suffix == ".json":
+            texts[path] = json.dumps(json.loads(texts[path]), separators=(",", ":"))
     files = "\n".join(
         f"\"{path.relative_to(root.parent).as_posix()}\": r'''\n{text}''',"
         for path, text in texts.items()
@@ -150,9 +178,16 @@ def write_standalone(folder: Path) -> list[Path]:
     paths = []
     for chapter in chapters():
         paths.append(folder / chapter.name)
-        with whole_file(paths[-1]) as temporary:
-            nbformat.write(standalone(nbformat.read(chapter, as_version=4)), temporary)
+        _write(standalone(nbformat.read(chapter, as_version=4)), paths[-1])
     return paths
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    """Write the file whole or not at all, and as readable for others as the umask says."""
+    with whole_file(path) as temporary:
+        nbformat.write(notebook, temporary)
+        os.umask(umask := os.umask(0))
+        temporary.chmod(0o666 & ~umask)
 
 
 def _first(notebook: NotebookNode, name: str) -> NotebookNode:

@@ -1,6 +1,6 @@
 """A Sphinx extension: tables of what was run, downloads of lone notebooks, and a strict look."""
 
-import importlib
+import ast
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from publishing import claims_page, folding, notebooks, progress, terms
+from publishing import claims_page, folding, notebooks, placeholders, progress, terms
 from resnets import claims, runs
 
 EXECUTED = "<!-- executed notebooks -->"
@@ -20,11 +20,13 @@ CLAIMS = "<!-- claims -->"
 PROGRESS = "<!-- progress -->"
 STANDALONE = "<!-- standalone files -->"
 DOWNLOADS = "standalone"
+EXPERIMENTS = Path(runs.__file__).with_name("experiments")
 
 
 def setup(app: Sphinx) -> dict:
     """Called by Sphinx before it reads the first page."""
     app.connect("builder-inited", check_chapters)
+    app.connect("env-before-read-docs", import_library)
     app.connect("source-read", fill_in_tables)
     app.connect("source-read", fold_code)
     app.connect("doctree-read", check_page)
@@ -79,6 +81,12 @@ def check_chapters(app: Sphinx) -> None:
         else:
             continue
         raise ExtensionError(f"{path.name} {wrong}: run `make execute`")
+
+
+def import_library(app: Sphinx, env, names: list[str]) -> None:
+    """Let autodoc find the library imported, before any page is read."""
+    if names:
+        placeholders.import_library()
 
 
 def check_page(app: Sphinx, doctree: nodes.document) -> None:
@@ -187,8 +195,8 @@ def recorded_sections(files: list[Path]) -> str:
     """A Markdown section for each experiment, with a table for each scale that was recorded."""
     parts = []
     for name, scales in recorded_groups(files).items():
-        module = importlib.import_module(f"resnets.experiments.{name}")
-        about = module.__doc__.strip().partition("\n\n")[0].replace("\n", " ")
+        source = (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8")
+        about = ast.get_docstring(ast.parse(source)).partition("\n\n")[0].replace("\n", " ")
         parts.append(f"## {name}\n\n{about}")
         for (scale, _), group in scales.items():
             table = runs.summary(group)

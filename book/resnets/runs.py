@@ -1,22 +1,27 @@
 """A recorded run: one JSON file that says what ran, where, when, with what, and how it went."""
 
 import ast
+import io
 import json
 import math
 import subprocess
+import zipfile
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
 
-from resnets import __version__, data
-from resnets.device import hardware, precision
+from resnets import __version__
 from resnets.files import whole_file
 
+if TYPE_CHECKING:  # the site shows what was recorded, and has no PyTorch
+    import torch
+
 RECORDED = Path(__file__).parent / "recorded"
+REAL = "Fashion-MNIST"  # as `data.REAL`
 SCHEMA = 1
 
 
@@ -73,12 +78,16 @@ class Run:
         path = folder / self.filename
         text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
         with whole_file(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
         return path
 
 
-def new_run(*, device: torch.device, history: dict, **what) -> Run:
+def new_run(*, device: "torch.device", history: dict, **what) -> Run:
     """A run made now, on `device`; `what` are `Run`'s other attributes."""
+    import torch
+
+    from resnets.device import hardware, precision
+
     return Run(
         history=history,
         seconds=sum(rows[-1]["seconds"] for rows in history.values()),
@@ -99,7 +108,7 @@ def read(path: Path) -> Run:
     """
     hint = "record it again with `python -m resnets run`"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): {hint}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
@@ -118,7 +127,7 @@ def read(path: Path) -> Run:
     return Run(**values)
 
 
-def recorded(name: str, scale: str, source: str = data.REAL, folder: Path = RECORDED) -> list[Run]:
+def recorded(name: str, scale: str, source: str = REAL, folder: Path = RECORDED) -> list[Run]:
     """The recorded runs of an experiment at one scale on one data source, by seed.
 
     Raises:
@@ -193,7 +202,7 @@ def changed_since(run: Run) -> list[str] | None:
     has no history that reaches back to it.
     """
     now = _modules(run.name, "")
-    if run.commit.endswith("+changes") or not _git("cat-file", "-t", run.commit):
+    if run.commit.endswith("+changes") or not _sources(run.commit):
         return None
     then = _modules(run.name, run.commit)
     return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
@@ -218,9 +227,9 @@ def _code(name: str, commit: str) -> tuple[str, set[str]] | None:
     package = Path(__file__).parent
     for path in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
         if commit:
-            source = _git("show", f"{commit}:./{path}")
+            source = _sources(commit).get(path, "")
         else:
-            source = (package / path).read_text() if (package / path).exists() else ""
+            source = (package / path).read_text("utf-8") if (package / path).exists() else ""
         if source:
             break
     else:
@@ -237,18 +246,28 @@ def _code(name: str, commit: str) -> tuple[str, set[str]] | None:
     return ast.dump(tree), imported
 
 
+@cache
+def _sources(commit: str) -> dict[str, str]:
+    """The library's modules at a commit, by path; none where the commit is not known."""
+    archive = _git("archive", "--format=zip", commit, "--", "*.py")
+    if not archive:
+        return {}
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        return {name: files.read(name).decode() for name in files.namelist()}
+
+
 def _commit() -> str:
-    commit = _git("rev-parse", "--short=12", "HEAD") if _git("ls-files", __file__) else ""
-    if not commit:
+    commit = _git("rev-parse", "--short=12", "HEAD").decode().strip()
+    if not commit or not _git("ls-files", __file__):
         return f"release {__version__}"
     return commit + ("+changes" if _git("status", "--porcelain", "--", "*.py") else "")
 
 
-def _git(*command: str) -> str:
+def _git(*command: str) -> bytes:
     """What git prints, here; empty where it fails or is not installed."""
     command = ["git", *command]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True)
     except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return b""
+    return done.stdout if done.returncode == 0 else b""
