@@ -104,11 +104,17 @@ class Process:
 
     def _memory(self) -> int:
         """Bytes that it and all its children have in memory."""
+        total = self._sum(lambda process: process.memory_info().rss)
+        if total > confinement.MEMORY:  # what forks share counts once, which takes long to add up
+            total = self._sum(_share)
+        return total
+
+    def _sum(self, memory: Callable[[psutil.Process], int]) -> int:
         total = 0
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    total += memory(process)
         return total
 
     def end(self) -> None:
@@ -270,6 +276,13 @@ class Remote:
 
     def __ask__(self, question: Callable, inputs: tuple):
         return self._session.call(question, [self, *inputs], {}, self._generation)
+
+
+def _share(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except (psutil.AccessDenied, AttributeError):  # it hides, or the system does not say
+        return process.memory_info().rss
 
 
 def _free_names(source: str, known: dict) -> list[str]:
