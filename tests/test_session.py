@@ -245,7 +245,7 @@ def test_a_reply_that_swells_in_memory_is_not_read(monkeypatch, code, says):
     start = [sys.executable, "-c", f"print({code})"]
     monkeypatch.setattr(confinement, "command", lambda kind: confinement.Command(start))
     with pytest.raises(EndedError, match=says):
-        Process("printing").ask({}, seconds=60)
+        Process("printing").ask({}, seconds=300)
 
 
 def test_what_forks_share_counts_once(monkeypatch):

@@ -90,7 +90,7 @@ def find(
     for path in paths:
         name = path.relative_to(folder)
         try:
-            cells = apart.do(read, path)
+            cells = apart.do(read, path.absolute())  # the process may be in another folder
             assignment = _assignment(cells, assignments)
             if not (student := names.student(name, assignment)):
                 raise UnreadableError(
