@@ -56,7 +56,8 @@ SECRET = "not for students"
 from resnets.check.classes import call_and_inputs
 
 x = torch.randn(3, 5)
-assert torch.linalg.matrix_rank(halve(x)) == 3, "halve(x) has another rank."
+half = halve(x)
+assert torch.linalg.matrix_rank(half.T @ half) == 3, "halve(x) has another rank."
 told = check.ask(call_and_inputs, halve, x)
 assert torch.equal(told["result"], x / 2), "halve(x) is not x / 2 for a matrix."
 assert torch.equal(told["inputs"][0], x), "halve(x) changes x."
@@ -227,7 +228,7 @@ TRICKS = {
     ),
     "takes hours to judge": (
         "# Task 7.1\nimport torch\ndef halve(x):\n"
-        "    return x / 2 if x.ndim == 1 else torch.rand(2800, 2800)",
+        "    return x / 2 if x.ndim == 1 else x[:1].repeat(1, 1200)",
         3,
     ),
     "swells in memory": (
