@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -16,8 +17,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 pytest.importorskip("nbgrader")
 
 import resnets
-from grading import confinement, submissions
+from grading import __main__ as command
+from grading import confinement, names
 from grading.__main__ import grade_folder, main
+from grading.apart import Apart
 from grading.course import Course
 from grading.session import EndedError, Limits, Process
 
@@ -50,8 +53,14 @@ HALVE_HIDDEN = """\
 # Test 7.1: run when graded
 ### BEGIN HIDDEN TESTS
 SECRET = "not for students"
+from resnets.check.classes import call_and_inputs
+
 x = torch.randn(3, 5)
-assert torch.equal(halve(x), x / 2), "halve(x) is not x / 2 for a matrix."
+half = halve(x)
+assert torch.linalg.matrix_rank(half.T @ half) == 3, "halve(x) has another rank."
+told = check.ask(call_and_inputs, halve, x)
+assert torch.equal(told["result"], x / 2), "halve(x) is not x / 2 for a matrix."
+assert torch.equal(told["inputs"][0], x), "halve(x) changes x."
 ### END HIDDEN TESTS
 """
 LAYERS = """\
@@ -211,6 +220,56 @@ TRICKS = {
         "socket.create_connection(('1.1.1.1', 53), timeout=3)\ndef halve(x):\n    return x / 2",
         2,
     ),
+    "forks that share": (
+        "# Task 7.1\nimport os, time\nkept = b'x' * (400 * 2**20)\n"
+        "for _ in range(12):\n    if not os.fork():\n        time.sleep(60)\n"
+        "        os._exit(0)\ndef halve(x):\n    return x / 2",
+        5,
+    ),
+    "takes hours to judge": (
+        "# Task 7.1\nimport torch\ndef halve(x):\n"
+        "    return x / 2 if x.ndim == 1 else x[:1].repeat(1, 1200)",
+        3,
+    ),
+    "swells in memory": (
+        "# Task 7.1\nfrom grading import wire\nencode = wire.encode\n"
+        "def swell(value, keep):\n"
+        "    return [{}] * 9_000_000 if callable(value) else encode(value, keep)\n"
+        "wire.encode = swell\ndef halve(x):\n    return x / 2",
+        2,
+    ),
+    "declares what it does not send": (
+        "# Task 7.1\nfrom grading import wire\n"
+        "wire.encode = lambda value, keep: {'tensor': ['torch.uint8', [500_000_000], '']}\n"
+        "def halve(x):\n    return x / 2",
+        0,
+    ),
+    "patched helper": (
+        "# Task 7.1\nimport copy\nfrom resnets.check import classes\n"
+        "def forged(answer, *inputs):\n"
+        "    return {'result': answer(*copy.deepcopy(inputs)), 'inputs': list(inputs)}\n"
+        "classes.call_and_inputs = forged\ndef halve(x):\n    return x.div_(2)",
+        3,
+    ),
+    "imaginary part": (
+        "# Task 7.1\nimport torch\ndef halve(x):\n"
+        "    return torch.complex(x / 2, torch.ones_like(x))",
+        2,
+    ),
+    "forges the report": (
+        "# Task 7.1\nraise ValueError('\\x1b[2J\\nMallory  3  2  5  5\\n' * 50_000)",
+        2,
+    ),
+    "20,000 long keys": (
+        "# Task 7.1\nanswer = {f'{i}' * 500: i for i in range(20_000)}\n"
+        "print(answer)\ndef halve(x):\n    raise KeyError(answer)",
+        2,
+    ),
+    "one line that is hard to color": (
+        "# Task 7.1\ndef halve(x):\n    return x / 2\nf'" + "{" * 20_000 + '"' * 20_000,
+        2,
+    ),
+    "a magic first": ("%%time\n# Task 7.1\ndef halve(x):\n    return x / 2", 5),
     "shuts the marker early": (
         "# Task 7.1\n### BEGIN HIDDEN TESTS\ndef halve(x):\n    return x / 2",
         5,
@@ -243,6 +302,9 @@ def graded(sources, student_version, tmp_path_factory):
             cell.source = cell.source.splitlines()[0] + "\nassert True"
     hand_in("edited tests/a.ipynb", edited)
     hand_in("script/a.ipynb", with_script(student_version))
+    misplaced = answered(student_version, {"7.1": f"{HALVE}\n{LAYERS}"})
+    misplaced.cells = [c for c in misplaced.cells if not c.source.startswith("# Task 7.2")]
+    hand_in("misplaced/a.ipynb", misplaced)
     imports = answered(student_version, RIGHT | {"7.2": "# Task 7.2\nlayers = int(math.sqrt(324))"})
     for cell in imports.cells:
         if cell.source.startswith("# Setup"):
@@ -271,7 +333,9 @@ def graded(sources, student_version, tmp_path_factory):
     (folder / "link").mkdir()
     (folder / "link" / "a.ipynb").symlink_to(folder / "reference" / "07_sample.ipynb")
 
-    grade_folder(folder, output, "bubblewrap", Limits(cell=6, submission=120), sources)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "Apart", partial(Apart, step=5))
+        grade_folder(folder, output, "bubblewrap", Limits(cell=6, submission=120), sources)
     grades = pd.read_csv(output / "grades.csv").set_index("student")
     return grades, output, (output / "report.txt").read_text(), outside
 
@@ -308,7 +372,8 @@ def test_a_trick_scores_what_it_deserves(graded, name):
 
 @confined
 def test_the_others_are_graded_as_if_there_were_no_tricks(graded):
-    for name in ("reference", "colab", "old", "Zoë 李雷", "twice", "script", "imports"):
+    right = ["reference", "colab", "old", "Zoë 李雷", "twice", "script", "imports", "misplaced"]
+    for name in right:
         assert graded[0].loc[name, "points"] == FULL, name
     assert graded[0].loc["empty", "points"] == 0
 
@@ -363,6 +428,25 @@ def test_the_report_says_what_failed_to_run(graded):
 
 
 @confined
+def test_what_could_not_be_judged_is_told(graded):
+    _, output, report, _ = graded
+    page = (output / "feedback" / "takes hours to judge" / "07_sample.html").read_text()
+    assert "Your answer could not be judged: it took more than 5 s of computing" in page
+    assert "task 7.2 is out of place: its line stands in the middle of a cell" in report
+    page = (output / "feedback" / "misplaced" / "07_sample.html").read_text()
+    assert "its line stands in the middle of a cell" in page
+
+
+@confined
+def test_no_submission_writes_lines_of_the_report(graded):
+    report = graded[2]
+    assert "Mallory  3  2" in report
+    assert not [line for line in report.splitlines() if line.startswith("Mallory")]
+    assert "\x1b" not in report
+    assert max(map(len, report.splitlines())) < 500
+
+
+@confined
 def test_points_are_given_by_task(graded):
     row = graded[0].loc["exits"]
     assert (row["task 7.1"], row["task 7.2"], row["points"], row["of"]) == (0, 2, 2, FULL)
@@ -392,6 +476,9 @@ def test_the_feedback_runs_nothing_that_a_submission_wrote(graded):
     assert "steal()" in page
     assert "<script>steal()" not in page
     assert 'href="javascript:' not in page
+    policy = page.index("Content-Security-Policy")
+    assert "default-src 'none'; style-src" in page[policy : policy + 100]
+    assert "<script" not in page[:policy] and "<style" not in page[:policy]
 
 
 @confined
@@ -524,8 +611,8 @@ def test_the_container_is_as_narrow_as_the_sandbox(monkeypatch):
         ("02_residual_blocks_ann.ipynb", "ann"),
         ("Copy of 02_residual_blocks Ann Lee (2).ipynb", "Ann Lee"),
         ("Zoe\u0308.ipynb", "Zo\u00eb"),
-        ("[x]*.ipynb", "x"),
+        ("[x]*.ipynb", "[x]*"),
     ],
 )
 def test_students_are_known_by_folder_or_file(name, student):
-    assert submissions._student(Path(name), "02_residual_blocks") == student
+    assert names.student(Path(name), "02_residual_blocks") == student

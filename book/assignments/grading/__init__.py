@@ -1,7 +1,8 @@
 """Hand out the assignments and grade what comes back: `make assignments`, `make grade`.
 
 A submission's code runs in a confined process (`confinement`, `worker`) that knows neither the
-hidden tests nor the gradebook. The tests run here (`session`), ask that process for numbers, and
-judge these. Imports go down only: __main__ → course → release, submissions, session →
-confinement → wire.
+hidden tests nor the gradebook. The tests run outside of it (`session`), ask that process for
+numbers, and judge these. This, reading a submission and showing it are done in a process that can
+be stopped (`apart`). Imports go down only: __main__ → course → release → submissions → names,
+apart; course → session → confinement, wire.
 """

@@ -2,9 +2,11 @@
 
 Inside there is no network, nothing to write to but a small folder in memory, no other process to
 see, and nothing to read but Python, the course library and the images. Not there: the assignments'
-solutions and hidden tests, the gradebook, other submissions, the home folder.
+solutions and hidden tests, the gradebook, other submissions, the home folder, and the variables of
+the environment. These walls are the same for every user, root or not.
 """
 
+import functools
 import itertools
 import os
 import shutil
@@ -18,13 +20,15 @@ from pathlib import Path
 import resnets
 
 GIB = 2**30
-MEMORY = 4 * GIB  # of all its processes together; `session` watches it
+MEMORY = 4 * GIB  # of all its processes together; `session` watches it, and systemd where it runs
 ADDRESSES = 32 * GIB  # of each process: torch with CUDA maps many more than it uses
 PROCESSES = 64  # threads count
+FILES = 512  # open ones, of each process: sockets and pipes hold memory
 FOLDER = GIB // 4  # what may be written, in memory
 FILE = GIB // 4
 CODE = Path(__file__).parents[1]  # the folder that holds the package `grading`
 IMAGE = "resnets-grading"
+LONGEST = "2h"  # a container's life
 NOBODY = 65534
 USERS = itertools.cycle(range(61184, 65520))  # systemd's, for users that live as long as a service
 
@@ -84,7 +88,9 @@ def _bubblewrap() -> Command:
             "CONFINEMENT=none"
         )
     visible = _visible()
-    start = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    # `env -i`, since /proc/1/environ shows what bubblewrap itself was started with.
+    start = [*_counted(), "env", "-i", program]
+    start += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     start += ["--die-with-parent", "--new-session", "--clearenv"]
     start += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/dev/shm"):  # first, since what is bound below may lie in them
@@ -98,6 +104,8 @@ def _bubblewrap() -> Command:
             start += ["--symlink", f"usr/{link}", f"/{link}"]
         elif Path("/", link).exists():
             start += ["--ro-bind", f"/{link}", f"/{link}"]
+    for folder in ("/dev", "/"):  # in memory, too, and of no limited size
+        start += ["--remount-ro", folder]
     start += ["--chdir", "/tmp"]
     for name, value in _environment().items():
         start += ["--setenv", name, value]
@@ -107,7 +115,21 @@ def _bubblewrap() -> Command:
         start += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         start += ["--inh-caps=-all", "--no-new-privs"]
     limits = [f"--nproc={PROCESSES}", f"--as={ADDRESSES}", f"--fsize={FILE}", "--core=0"]
+    limits += [f"--nofile={FILES}"]
     return Command([*start, "prlimit", *limits, *_worker()])
+
+
+@functools.cache
+def _counted() -> list[str]:
+    """What starts a process in a control group of its own, which counts all its memory."""
+    program = shutil.which("systemd-run")
+    if not program:
+        return []
+    start = [program, *(["--user"] if os.getuid() else []), "--scope", "--quiet", "--collect"]
+    start += [f"--property=MemoryMax={MEMORY}", "--property=MemorySwapMax=0"]
+    start += [f"--property=TasksMax={PROCESSES + 8}"]  # bubblewrap's own as well
+    done = subprocess.run([*start, "true"], stdin=subprocess.DEVNULL, capture_output=True)
+    return [] if done.returncode else start
 
 
 def _container() -> Command:
@@ -131,7 +153,8 @@ def _container() -> Command:
         start += ["--volume", f"{Path(os.environ['RESNETS_DATA']).resolve()}:/data:ro"]
     for variable, value in environment.items():
         start += ["--env", f"{variable}={value}"]
-    return Command([*start, IMAGE, "python", "-m", "grading.worker"], [engine, "kill", name])
+    start += [IMAGE, "timeout", "--signal=KILL", LONGEST]  # should the grader itself be killed
+    return Command([*start, "python", "-m", "grading.worker"], [engine, "kill", name])
 
 
 def _none() -> Command:

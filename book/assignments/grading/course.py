@@ -1,12 +1,15 @@
 """nbgrader's course, built in a folder of its own: release, grade, feedback, gradebook."""
 
+import contextlib
 import csv
+import itertools
 import logging
 import os
 import re
+import shutil
 import sys
+import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -14,19 +17,31 @@ import pandas as pd
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
-from grading import release
-from grading.session import Limits, Session, Workers
-from grading.submissions import TEST, Cell, Submission
+from grading import names, release
+from grading.apart import Apart, StoppedError
+from grading.session import SAID, START_SECONDS, Limits, judge
+from grading.submissions import GRADEBOOK, TEST, Cell, Submission
+from resnets.files import whole_file
 
 SOURCES = Path(__file__).parents[1]
 PROGRAMS = str(Path(sys.executable).parent)  # nbgrader starts alembic by its name alone
+# The first thing in a page: it may run no script and load nothing.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline'; img-src data:; font-src data:\"/>"
+)
+
+
+def assignments(sources: Path) -> list[str]:
+    """The names of the assignments in this folder."""
+    return sorted(path.stem for path in sources.glob("[0-9]*.ipynb"))
 
 
 class Course:
@@ -39,24 +54,55 @@ class Course:
         if PROGRAMS not in os.environ["PATH"].split(os.pathsep):
             os.environ["PATH"] = PROGRAMS + os.pathsep + os.environ["PATH"]
         self.folder = folder.resolve()
-        self.assignments = sorted(path.stem for path in sources.glob("[0-9]*.ipynb"))
-        config = Config()
-        config.CourseDirectory.root = str(self.folder / "course")
-        config.CourseDirectory.db_url = f"sqlite:///{self.folder / 'gradebook.db'}"
-        config.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # your code here"}
-        self.config = config
+        self.assignments = assignments(sources)
+        self.config = _config(self.folder)
         self.sources = {}
         for name in self.assignments:
             self.sources[name] = nbformat.read(sources / f"{name}.ipynb", as_version=4)
             _write(self.sources[name], self._path("source", ".", name))
         self.released = {}
 
-    def release(self) -> None:
-        """Take solutions and hidden tests out of every source, and enter it in the gradebook."""
+    def release(self) -> list[str]:
+        """Take solutions and hidden tests out of every source, and enter it in the gradebook.
+
+        Returns a line on each assignment whose earlier grades are of no use, since it has other
+        tests or points now.
+        """
+        said = []
         for name in self.assignments:
-            self._convert(GenerateAssignment, name, ".")
+            said += self._forget_if_changed(name)
+            _convert(self.folder, GenerateAssignment, name, ".")
             path = self._path("release", ".", name)
             self.released[name] = nbformat.read(path, as_version=4)
+        return said
+
+    def _forget_if_changed(self, name: str) -> list[str]:
+        path = self.folder / GRADEBOOK
+        if not path.exists():
+            return []
+        cells = [c.metadata.nbgrader for c in self.sources[name].cells if "nbgrader" in c.metadata]
+        points = {cell.grade_id: cell.points for cell in cells if cell.grade}
+        with self._gradebook() as gradebook:
+            try:
+                before = gradebook.find_notebook(name, name)
+            except MissingEntry:
+                return []
+            count = len(before.submissions)
+            same = {cell.grade_id for cell in cells} == {cell.name for cell in before.source_cells}
+            if not count or (same and points == {c.name: c.max_score for c in before.grade_cells}):
+                return []
+            kept = next(
+                kept
+                for number in itertools.count(1)
+                if not (kept := self.folder / f"gradebook-{number}.db").exists()
+            )
+            shutil.copy(path, kept)
+            gradebook.remove_assignment(name)
+        return [
+            f"{name} has other tests or points than when it was last graded: its {count} earlier "
+            f"grades count no more and are in {kept.name}; hand those submissions to the grader "
+            "again"
+        ]
 
     def write_student_versions(self, folder: Path) -> list[Path]:
         """One notebook an assignment that runs alone: its paths."""
@@ -66,40 +112,66 @@ class Course:
             _write(release.student_version(notebook), paths[-1])
         return paths
 
-    def grade(self, submission: Submission, workers: Workers, limits: Limits) -> list[str]:
-        """Grade one submission, write its feedback page, and say what failed to run."""
-        name, student = submission.assignment, submission.student
+    def file_names(self, students: list[str]) -> dict[str, str]:
+        """How files of each student are called; the gradebook knows those of earlier times."""
+        with self._gradebook() as gradebook:
+            known = {one.last_name or one.id: one.id for one in gradebook.students}
+        return names.file_names(students, known)
+
+    def grade(
+        self, submission: Submission, file_name: str, apart: Apart, kind: str, limits: Limits
+    ) -> list[str]:
+        """Grade one submission, write its feedback page, and say what failed to run.
+
+        Args:
+            file_name: how its files are called, by `file_names`.
+            apart: where it is judged and shown.
+            kind: of the confinement.
+
+        Raises:
+            Exception: of any kind; the gradebook then says nothing of it.
+        """
+        name = submission.assignment
         source, released = self.sources[name], self.released[name]
         notebook, notes = release.assemble(submission.cells, source, released)
-        _write(notebook, self._path("submitted", student, name))
-        session = Session(workers, release.setup(source).source, limits)
+        judged = _judge(notebook, release.setup(source).source, apart, kind, limits)
+        _write(notebook, self._path("submitted", file_name, name))
+        results = Results(judged, released)
         try:
-            confined = Confined(session, released, notes.append)
-            self._convert(
+            _convert(
+                self.folder,
                 Autograde,
                 name,
-                student,
+                file_name,
                 sanitize_preprocessors=[],
-                autograde_preprocessors=[confined, SaveAutoGrades, confined.hide_tests],
+                autograde_preprocessors=[results, SaveAutoGrades, results.hide_tests],
             )
-        finally:
-            session.end()
-        self._convert(GenerateFeedback, name, student)
-        page = self._path("feedback", student, name).with_suffix(".html").read_text()
-        # The page asks for nothing elsewhere: formulas stay as they were typed.
-        page = re.sub(r'<script[^>]*\ssrc="http.*?</script>', "", page, flags=re.DOTALL)
-        feedback = self.folder / "feedback" / student / f"{name}.html"
-        feedback.parent.mkdir(parents=True, exist_ok=True)
-        feedback.write_text(page)
-        return notes
+            with self._gradebook() as gradebook:
+                gradebook.update_or_create_student(file_name, last_name=submission.student)
+        except BaseException:
+            with contextlib.suppress(Exception), self._gradebook() as gradebook:
+                gradebook.remove_submission(name, file_name)
+            raise
+        page = self.folder / "feedback" / file_name / f"{name}.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            apart.do(write_feedback, self.folder, file_name, name, page)
+        except StoppedError as error:
+            page.unlink(missing_ok=True)
+            notes.append(f"its points count, but its feedback page could not be made: {error}")
+        return notes + results.notes
+
+    def _gradebook(self) -> Gradebook:
+        return Gradebook(self.config.CourseDirectory.db_url)
 
     def grades(self) -> pd.DataFrame:
         """A row for each student and assignment in the gradebook: points by task, and in all."""
         rows = []
-        with Gradebook(self.config.CourseDirectory.db_url) as gradebook:
+        with self._gradebook() as gradebook:
             for assignment in gradebook.assignments:
                 for submission in assignment.submissions:
-                    row = {"student": submission.student.id, "assignment": assignment.name}
+                    student = submission.student.last_name or submission.student.id
+                    row = {"student": student, "assignment": assignment.name}
                     for grade in submission.notebooks[0].grades:
                         task = "task " + ".".join(grade.name.split("-")[1:3])
                         row[task] = row.get(task, 0) + grade.score
@@ -111,40 +183,80 @@ class Course:
         return table.sort_values(["assignment", "student"], ignore_index=True)
 
     def write_grades(self) -> Path:
-        """Write `grades.csv`; what a spreadsheet would take for a formula is quoted."""
+        """Write `grades.csv`, in which a spreadsheet finds no name to execute."""
         path = self.folder / "grades.csv"
         table = self.grades()
-        table["student"] = table["student"].str.replace(r"^(?=[=+@-])", "'", regex=True)
-        table.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
+        table["student"] = table["student"].map(names.cell)
+        self._replace(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
         return path
+
+    def write_report(self, report: str) -> None:
+        """Write `report.txt`."""
+        self._replace(self.folder / "report.txt", report)
+
+    def _replace(self, path: Path, text: str) -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            shutil.copymode(self.folder / GRADEBOOK, temporary)
 
     def _path(self, step: str, student: str, name: str) -> Path:
         return self.folder / "course" / step / student / name / f"{name}.ipynb"
 
-    def _convert(self, converter: type, name: str, student: str, **traits) -> None:
-        directory = CourseDirectory(config=self.config)
-        directory.assignment_id = name
-        directory.student_id = student
-        log = logging.getLogger("grading.nbgrader")
-        log.setLevel(logging.ERROR)
-        task = converter(coursedir=directory, config=self.config, log=log, force=True)
-        for trait, value in traits.items():
-            setattr(task, trait, value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)
-            task.start()
+
+def _config(folder: Path) -> Config:
+    config = Config()
+    config.CourseDirectory.root = str(folder / "course")
+    config.CourseDirectory.db_url = f"sqlite:///{folder / GRADEBOOK}"
+    config.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # your code here"}
+    return config
 
 
-class Confined(Preprocessor):
-    """Run the student's cells in the confined process and the tests here, in their order."""
+def _convert(folder: Path, converter: type, name: str, student: str, **traits) -> None:
+    """Let nbgrader's `converter` do its work in the course in `folder`."""
+    config = _config(folder)
+    directory = CourseDirectory(config=config)
+    directory.assignment_id = name
+    directory.student_id = student
+    log = logging.getLogger("grading.nbgrader")
+    log.setLevel(logging.CRITICAL)
+    task = converter(coursedir=directory, config=config, log=log, force=True)
+    for trait, value in traits.items():
+        setattr(task, trait, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)
+        task.start()
+
+
+def _judge(notebook: NotebookNode, setup: str, apart: Apart, kind: str, limits: Limits) -> list:
+    """Outputs and what was wrong, of each code cell: a cell that ends `apart` fails alone."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [("test" if _is_test(cell) else "run", cell.source) for cell in code]
+    deadline, refused = time.monotonic() + limits.submission, {}
+    longest = limits.submission + 2 * START_SECONDS
+    while True:
+        try:
+            work = judge, kind, setup, cells, limits, deadline, refused
+            return apart.do(*work, seconds=longest)
+        except StoppedError as error:
+            if error.step is None or error.step in refused:
+                raise
+            refused[error.step] = (
+                f"Your answer could not be judged: {error}. Has it the right size?"
+            )
+
+
+def _is_test(cell: NotebookNode) -> bool:
+    return Cell(cell.cell_type, cell.source).marker(TEST) is not None
+
+
+class Results(Preprocessor):
+    """Enter what was judged in the notebook."""
 
     enabled = True
 
-    def __init__(
-        self, session: Session, released: NotebookNode, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, judged: list, released: NotebookNode) -> None:
         super().__init__()
-        self.session, self.note = session, note
+        self.judged, self.notes = judged, []
         self.public = {
             cell.metadata.nbgrader.grade_id: cell.source
             for cell in released.cells
@@ -152,31 +264,37 @@ class Confined(Preprocessor):
         }
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        for cell in nb.cells:
-            if cell.cell_type != "code":
-                continue
+        code = [cell for cell in nb.cells if cell.cell_type == "code"]
+        for cell, (outputs, said) in zip(code, self.judged, strict=True):
             cell.execution_count = None
-            if Cell("code", cell.source).marker(TEST):
-                said = self.session.test(cell.source)
-                cell.outputs = [_failure(said)] if said else []
-            else:
-                outputs, error = self.session.run(cell.source)
-                cell.outputs = [NotebookNode(output) for output in outputs]
-                if error:
-                    cell.outputs.append(_failure(error))
+            cell.outputs = [NotebookNode(output) for output in outputs]
+            if said:
+                cell.outputs.append(_failure(said))
+                if not _is_test(cell):
                     first = cell.source.strip().splitlines()[:1]
-                    self.note(f"{first[0] if first else 'an empty cell'}: {error}")
+                    self.notes.append(f"{first[0] if first else 'an empty cell'}: {said}")
         return nb, resources
 
     def hide_tests(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Show of each test what the student version shows."""
         for cell in nb.cells:
-            if Cell(cell.cell_type, cell.source).marker(TEST):
+            if _is_test(cell):
                 cell.source = self.public[cell.metadata.nbgrader.grade_id]
         return nb, resources
 
 
+def write_feedback(folder: Path, file_name: str, name: str, path: Path) -> None:
+    """Write a feedback page, of what is graded in the course in `folder`: done apart."""
+    _convert(folder, GenerateFeedback, name, file_name)
+    made = folder / "course" / "feedback" / file_name / name / f"{name}.html"
+    page = made.read_text(encoding="utf-8")
+    # The page asks for nothing elsewhere: formulas stay as they were typed.
+    page = re.sub(r'<script[^>]*\ssrc="http.*?</script>', "", page, flags=re.DOTALL)
+    path.write_text(page.replace("<head>", f"<head>\n{POLICY}", 1), encoding="utf-8")
+
+
 def _failure(message: str) -> NotebookNode:
+    message = message[:SAID]
     return new_output("error", ename="Not right", evalue=message, traceback=[message])
 
 

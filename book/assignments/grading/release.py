@@ -28,7 +28,9 @@ def assemble(
     """The notebook to grade: the student's cells, with the source's own setup and tests.
 
     The tests of a task stand behind the last cell that begins with its `# Task` line; where there
-    is none, its empty cell is put back. Also returned: a line on everything that was odd.
+    is none, its empty cell is put back at the end, or, if the line stands elsewhere, a cell that
+    says so, and the tests judge what the other cells define. Also returned: a line on everything
+    that was odd.
     """
     tasks = {_number(cell, TASK): cell for cell in released.cells if _number(cell, TASK)}
     tests = {number: [c for c in source.cells if _number(c, TEST) == number] for number in tasks}
@@ -38,6 +40,7 @@ def assemble(
         for number in tasks
         if markers.count(number) > 1
     ]
+    own = [cell for cell in cells if not cell.source.startswith(LIBRARY_TITLE)]
     assembled = [copy.deepcopy(setup(source))]
     for position, cell in enumerate(cells):
         marker = markers[position]
@@ -52,7 +55,13 @@ def assemble(
         assembled += copy.deepcopy(tests[marker])
     for number, cell in tasks.items():
         if number not in markers:
-            notes.append(f"task {number} is missing: no cell begins with '# Task {number}'")
+            if kinds := [one.kind for one in own if one.mentions(number)]:
+                where = "in the middle of a cell" if "code" in kinds else "in a text cell"
+                said = f"its line stands {where}: begin a code cell with '# Task {number}'"
+                cell = _with_source(cell, f"# Task {number}\n# Out of place: {said}.")
+                notes.append(f"task {number} is out of place: {said}")
+            else:
+                notes.append(f"task {number} is missing: no cell begins with '# Task {number}'")
             assembled += [copy.deepcopy(cell), *copy.deepcopy(tests[number])]
     notebook = copy.deepcopy(source)
     notebook.cells = assembled

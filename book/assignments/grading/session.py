@@ -2,29 +2,40 @@
 
 A test cell runs in this process, in a namespace that no submission reaches. A name that the
 submission defined stands there for a copy of its numbers, or for a `Remote`, which is called by
-asking the confined process. So the worst that a submission can do is to give wrong numbers.
+asking the confined process. So the worst that a submission can do is to give wrong numbers, or so
+many that judging them takes hours: `judge` is done apart (`apart`), so that this, too, can be
+stopped.
 """
 
 import ast
 import builtins
 import contextlib
+import functools
 import io
 import json
 import os
 import selectors
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from grading import confinement, wire
 from resnets.check.asking import Mistake, stopped
 
 MESSAGE = 64 * 2**20  # bytes of one reply
+PARTS = 10**6  # brackets and commas of one reply: JSON's takes 100 times its size in memory
 SHOWN = 20_000  # characters of an output that the feedback shows
+PAGE = 8 * 2**20  # characters of all outputs on a page
+SAID = 2_000  # characters of a message
 START_SECONDS = 120  # the libraries load
+NOT_PLAIN = (
+    "This should be numbers, text, tensors, or lists, tuples and dictionaries of these, but is "
+    "something else."
+)
 
 
 @dataclass(frozen=True)
@@ -69,15 +80,18 @@ class Process:
             raise
 
     def _exchange(self, line: bytes, seconds: float) -> dict:
-        deadline = time.monotonic() + seconds
+        deadline, next_look = time.monotonic() + seconds, 0.0
         left, received = memoryview(line), bytearray()
         self.selector.register(self.process.stdin, selectors.EVENT_WRITE)
         while not received.endswith(b"\n"):
-            if time.monotonic() > deadline:
+            if (now := time.monotonic()) > deadline:
                 raise EndedError(f"it did not come to an end within {seconds:.0f} s")
-            if self._memory() > confinement.MEMORY:
-                gib = confinement.MEMORY / confinement.GIB
-                raise EndedError(f"it took more than {gib:.0f} GiB of memory")
+            if now > next_look:
+                if self._memory() > confinement.MEMORY:
+                    gib = confinement.MEMORY / confinement.GIB
+                    raise EndedError(f"it took more than {gib:.0f} GiB of memory")
+                # Looking takes at most a tenth of the time.
+                next_look = now + max(0.1, 10 * (time.monotonic() - now))
             for ready, _ in self.selector.select(timeout=min(0.1, seconds)):
                 try:
                     if ready.fileobj is self.process.stdin:
@@ -94,9 +108,11 @@ class Process:
                 raise EndedError(f"it gave more than {MESSAGE >> 20} MiB at once")
         if left:
             raise EndedError("it answered before it was asked")
+        if sum(map(received.count, (b"{", b"[", b","))) > PARTS:
+            raise EndedError(f"it gave more than {PARTS:,} things at once")
         try:
             reply = json.loads(received)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise EndedError("it answered nonsense") from error
         if not isinstance(reply, dict):
             raise EndedError("it answered nonsense")
@@ -104,11 +120,17 @@ class Process:
 
     def _memory(self) -> int:
         """Bytes that it and all its children have in memory."""
+        total = self._sum(lambda process: process.memory_info().rss)
+        if total > confinement.MEMORY:  # what forks share counts once, which takes long to add up
+            total = self._sum(_share)
+        return total
+
+    def _sum(self, memory: Callable[[psutil.Process], int]) -> int:
         total = 0
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    total += memory(process)
         return total
 
     def end(self) -> None:
@@ -120,6 +142,41 @@ class Process:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
+
+
+def judge(
+    kind: str,
+    setup: str,
+    cells: list[tuple[str, str]],
+    limits: Limits,
+    deadline: float,
+    refused: dict[int, str],
+) -> Iterator[int]:
+    """Run a submission's cells, and the tests between them: outputs and what was wrong, of each.
+
+    Yields the number of each cell as it begins.
+
+    Args:
+        kind: of the confinement.
+        setup: the source of the assignment's setup cell.
+        cells: "run" or "test", and a source.
+        deadline: when the submission's time is up, by `time.monotonic`.
+        refused: what to say of a cell, by its number, instead of running it.
+    """
+    torch.set_num_threads(1)
+    session, judged = Session(_workers(kind), setup, limits, deadline), []
+    try:
+        for number, (action, source) in enumerate(cells):
+            yield number
+            if number in refused:
+                judged.append(([], refused[number]))
+            elif action == "test":
+                judged.append(([], session.test(source)))
+            else:
+                judged.append(session.run(source))
+    finally:
+        session.end()
+    return judged
 
 
 class Workers:
@@ -137,9 +194,11 @@ class Workers:
         process, self.next = self.next, Process(self.kind)
         return process
 
-    def end(self) -> None:
-        """End the one that waits."""
-        self.next.end()
+
+@functools.cache
+def _workers(kind: str) -> Workers:
+    """This process's own, from one submission to the next; they end when it ends."""
+    return Workers(kind)
 
 
 class Session:
@@ -151,14 +210,16 @@ class Session:
     Args:
         workers: where its processes come from.
         setup: the source of the assignment's setup cell, run in both processes.
+        deadline: when the submission's time is up, by `time.monotonic`.
     """
 
-    def __init__(self, workers: Workers, setup: str, limits: Limits) -> None:
-        self.workers, self.limits = workers, limits
-        self.deadline = time.monotonic() + limits.submission
+    def __init__(self, workers: Workers, setup: str, limits: Limits, deadline: float) -> None:
+        self.workers, self.limits, self.deadline = workers, limits, deadline
+        self.room = PAGE  # characters that are left for outputs
         self.cells: list[str] = []
         self.process: Process | None = None
         self.generation = 0  # of the process: what an earlier one kept is gone
+        self.kinds: list[str] = []  # of what the submission gave that did not pass by value
         self.trusted: dict = {}
         exec(setup, self.trusted)
 
@@ -169,8 +230,11 @@ class Session:
         except EndedError as error:
             return [], f"the cell was stopped: {error}"
         self.cells.append(source)
-        error = reply.get("error")
-        return _outputs(reply.get("outputs")), _message(error) if error else None
+        error, outputs = reply.get("error"), _outputs(reply.get("outputs"))
+        self.room -= sum(map(_size, outputs))
+        if self.room < 0:
+            outputs = [_text("(more output than a page shows)\n")]
+        return outputs, _message(error) if error else None
 
     def test(self, source: str) -> str | None:
         """Run a test cell here: None if it passes, else what it says."""
@@ -180,8 +244,7 @@ class Session:
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(source, names)
         except Exception as error:
-            plain = isinstance(error, AssertionError | Mistake | EndedError)
-            return str(error) if plain and str(error) else f"{type(error).__name__}: {error}"
+            return _said(error, self.kinds)
         return None
 
     def call(self, question: Callable | None, inputs: list, options: dict, generation: int):
@@ -205,7 +268,7 @@ class Session:
         except EndedError as error:
             raise Mistake(f"Your code was stopped: {error}.") from error
         except ValueError as error:
-            raise Mistake("Your code gave something that is not plain numbers.") from error
+            raise Mistake(NOT_PLAIN) from error
 
     def end(self) -> None:
         """End the submission's process."""
@@ -218,13 +281,14 @@ class Session:
         try:
             return self.process.ask(request, self._seconds())
         except EndedError:
-            self.process = None
+            self.end()
             raise
 
     def _start(self) -> None:
         """A process that has run the earlier cells."""
         if self.process:
             return
+        self._seconds()  # a submission whose time is up gets no further process
         self.generation += 1
         self.process = self.workers.take()
         try:
@@ -233,7 +297,7 @@ class Session:
             for request in requests:
                 self.process.ask(request, max(START_SECONDS, self._seconds()))
         except EndedError:
-            self.process = None
+            self.end()
             raise
 
     def _seconds(self) -> float:
@@ -246,12 +310,17 @@ class Session:
         found = self._ask({"action": "names", "names": names}).get("names")
         if not isinstance(found, dict):
             return {}
-        return {name: wire.decode(found[name], self._remote) for name in names if name in found}
+        try:
+            return {name: wire.decode(found[name], self._remote) for name in names if name in found}
+        except ValueError as error:
+            raise Mistake(NOT_PLAIN) from error
 
     def _remote(self, item) -> "Remote":
-        if not isinstance(item, dict) or type(item.get("object")) is not int:
-            raise ValueError("nothing that was kept")
-        return Remote(self, item["object"], self.generation)
+        match item:
+            case {"object": int(number), "type": str(kind)}:
+                self.kinds.append(kind[:50])
+                return Remote(self, number, self.generation)
+        raise ValueError("nothing that was kept")
 
     def _reference(self, value) -> dict:
         if not isinstance(value, Remote):
@@ -272,6 +341,13 @@ class Remote:
         return self._session.call(question, [self, *inputs], {}, self._generation)
 
 
+def _share(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except (psutil.AccessDenied, AttributeError):  # it hides, or the system does not say
+        return process.memory_info().rss
+
+
 def _free_names(source: str, known: dict) -> list[str]:
     read = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     return sorted(read - set(known) - set(dir(builtins)))
@@ -280,25 +356,49 @@ def _free_names(source: str, known: dict) -> list[str]:
 def _message(error) -> str:
     if not (isinstance(error, list) and len(error) == 2):
         return "Your code stopped with an error."
-    name, text = (str(part)[:2000] for part in error)
+    name, text = (str(part)[:SAID] for part in error)
     return stopped(name, text)
+
+
+def _said(error: Exception, kinds: list[str]) -> str:
+    """What the student reads of a test's exception; `kinds` are types that did not pass."""
+    text = str(error)
+    if isinstance(error, AssertionError | Mistake | EndedError) and text:
+        return _shortened(text.replace(Remote.__name__, kinds[-1] if kinds else "object"), SAID)
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "Your answer is so large that it cannot be checked: has it the right shape?"
+    if Remote.__name__ in text and kinds:
+        return f"{NOT_PLAIN} This is of type {kinds[-1]}."
+    return _shortened(f"{type(error).__name__}: {text}", SAID)
 
 
 def _outputs(outputs) -> list[dict]:
     """Outputs as a notebook holds them, not longer than a page shows."""
     shown = []
-    for output in outputs if isinstance(outputs, list) else []:
+    for output in outputs[:20] if isinstance(outputs, list) else []:
         match output:
             case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
-                if len(text) > SHOWN:
-                    text = f"{text[:SHOWN]}\n… {len(text) - SHOWN:,} more characters\n"
-                shown.append({"output_type": "stream", "name": name, "text": text})
+                shown.append(_text(_shortened(text, SHOWN), name))
             case {"output_type": "display_data", "data": {**data}}:
                 data = {k: v for k, v in data.items() if k in SHOWABLE and isinstance(v, str)}
-                if sum(map(len, data.values())) > 2**20:
-                    data = {"text/plain": "(more than 1 MiB to show)"}
                 shown.append({"output_type": "display_data", "data": data, "metadata": {}})
-    return shown[:20]
+                if _size(shown[-1]) > 2**20:
+                    shown[-1]["data"] = {"text/plain": "(more than 1 MiB to show)"}
+    return shown
+
+
+def _text(text: str, name: str = "stdout") -> dict:
+    return {"output_type": "stream", "name": name, "text": text}
+
+
+def _size(output: dict) -> int:
+    return len(output.get("text", "")) + sum(map(len, output.get("data", {}).values()))
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}\n… {len(text) - longest:,} more characters\n"
 
 
 SHOWABLE = ("text/plain", "image/png")

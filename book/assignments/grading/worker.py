@@ -9,13 +9,17 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import sys
+from collections.abc import Iterator
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import RichOutput, capture_output
 from traitlets.config import Config
 
-from grading import wire
+import resnets
+from grading import syscalls, wire
+from resnets import check
 from resnets.check.asking import as_usual, plain
 
 
@@ -34,6 +38,8 @@ def main() -> None:
     for stream in (0, 1, 2):  # what a submission prints past Python's sys.stdout is not a reply
         os.dup2(nothing, stream)
     sys.stdin = io.StringIO()
+    set_questions_apart()
+    syscalls.forbid()
     shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
     shell.enable_matplotlib("inline")
     shell.run_line_magic("xmode", "Minimal")  # a traceback would show this machine's folders
@@ -44,6 +50,18 @@ def main() -> None:
         reply = actions[request["action"]](shell, kept, request)
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+
+QUESTIONS = {}  # the modules of `resnets.check`, by their names
+
+
+def set_questions_apart() -> None:
+    """Keep `resnets.check` to ourselves: a submission imports, and may patch, another copy."""
+    for module in pkgutil.iter_modules(check.__path__, f"{check.__name__}."):
+        importlib.import_module(module.name)
+    names = [name for name in sys.modules if f"{name}.".startswith(f"{check.__name__}.")]
+    QUESTIONS.update({name: sys.modules.pop(name) for name in names})
+    del resnets.check
 
 
 def run(shell: InteractiveShell, kept: list, request: dict) -> dict:
@@ -70,17 +88,23 @@ def _displayed(output: RichOutput) -> dict:
 
 def names(shell: InteractiveShell, kept: list, request: dict) -> dict:
     """What the notebook's names hold, of those that it defined."""
-    found = [name for name in request["names"] if name in shell.user_ns]
-    return {"names": {name: _encode(shell.user_ns[name], kept) for name in found}}
+    found = {name: shell.user_ns[name] for name in request["names"] if name in shell.user_ns}
+    for name, value in found.items():
+        if isinstance(value, Iterator):  # the next test reads it as well
+            found[name] = shell.user_ns[name] = list(value)
+    return {"names": {name: _encode(value, kept) for name, value in found.items()}}
 
 
 def call(shell: InteractiveShell, kept: list, request: dict) -> dict:
-    """Call a kept object, or a question of the course library about one."""
+    """Call a kept object, or a question of the course library about one.
+
+    A question is one of our own copy: a patched helper cannot say that inputs were left alone.
+    """
     try:
         inputs, options = wire.decode(request["inputs"], lambda item: kept[item["object"]])
         if request["question"]:
             module, name = request["question"]
-            function = getattr(importlib.import_module(module), name)
+            function = getattr(QUESTIONS[module], name)
         else:
             function, inputs = inputs[0], inputs[1:]
         with capture_output(), as_usual():
@@ -93,7 +117,7 @@ def call(shell: InteractiveShell, kept: list, request: dict) -> dict:
 def _encode(value, kept: list):
     def keep(thing):
         kept.append(thing)
-        return {"object": len(kept) - 1}
+        return {"object": len(kept) - 1, "type": type(thing).__name__}
 
     return wire.encode(value, keep)
 

@@ -1,0 +1,315 @@
+"""The gradebook and the report: grading again, being stopped, results that cannot be written.
+
+What submissions compute is tested elsewhere: here every test passes, and nothing runs apart.
+"""
+
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("nbgrader")
+
+from test_grading import FULL, SETUP, answered, source
+
+from grading import __main__ as command
+from grading import confinement, course, release
+from grading.__main__ import main
+from grading.apart import StoppedError
+from grading.submissions import Cell
+
+
+class Here:
+    """In place of the process apart: this one."""
+
+    def do(self, function, *inputs, **_):
+        return function(*inputs)
+
+    def end(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A course that nobody has handed in to: making its database takes a second."""
+    folder = tmp_path_factory.mktemp("empty")
+    (folder / "sources").mkdir()
+    nbformat.write(source(), folder / "sources" / "07_sample.ipynb")
+    course.Course(folder / "out", folder / "sources").release()
+    return folder
+
+
+@pytest.fixture
+def grade(monkeypatch, tmp_path, empty):
+    """Grade the folder `in`, with all points for everybody: the exit status."""
+
+    def judge(notebook, *_):
+        return [([], None) for cell in notebook.cells if cell.cell_type == "code"]
+
+    monkeypatch.setattr(course, "_judge", judge)
+    monkeypatch.setattr(command, "Apart", Here)
+    monkeypatch.setattr(confinement, "check", lambda kind: None)
+    monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources",))
+    shutil.copytree(empty, tmp_path, dirs_exist_ok=True)
+
+    def run(*names, output="out"):
+        for name in names:
+            path = tmp_path / "in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(answered(source()), path)
+        return main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / output)])
+
+    return run
+
+
+def points(folder):
+    table = pd.read_csv(folder / "grades.csv")
+    return dict(zip(table["student"], zip(table["points"], table["of"], strict=True), strict=True))
+
+
+def test_after_a_change_of_tests_earlier_grades_do_not_mix_with_new_ones(grade, tmp_path):
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb") == 0
+    assert points(tmp_path / "out") == {"Ann": (FULL, FULL), "Bob": (FULL, FULL)}
+    (tmp_path / "in" / "Bob" / "a.ipynb").unlink()
+    changed = source()
+    changed.cells[3].metadata.nbgrader.points = 4  # was 1
+    nbformat.write(changed, tmp_path / "sources" / "07_sample.ipynb")
+    assert grade() == 0
+    assert points(tmp_path / "out") == {"Ann": (FULL + 3, FULL + 3)}
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "07_sample has other tests or points than when it was last graded" in report
+    assert "its 2 earlier grades count no more and are in gradebook-1.db" in report
+    assert (tmp_path / "out" / "gradebook-1.db").exists()
+    assert grade("Bob/a.ipynb") == 0  # and again, with nothing changed
+    assert points(tmp_path / "out") == {"Ann": (FULL + 3, FULL + 3), "Bob": (FULL + 3, FULL + 3)}
+    assert not (tmp_path / "out" / "gradebook-2.db").exists()
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "rename"])
+def test_tests_may_be_added_removed_and_renamed(grade, tmp_path, change):
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb") == 0
+    changed = source()
+    if change == "remove":
+        del changed.cells[3]
+    else:
+        cell = nbformat.from_dict(changed.cells[3]) if change == "rename" else None
+        if change == "add":
+            cell = nbformat.v4.new_code_cell(changed.cells[3].source)
+            cell.metadata = nbformat.from_dict(changed.cells[3].metadata)
+            changed.cells.insert(4, cell)
+        cell.metadata.nbgrader.grade_id = "test-7-1-another"
+    nbformat.write(changed, tmp_path / "sources" / "07_sample.ipynb")
+    assert grade() == 0
+    full = FULL + {"add": 1, "remove": -1, "rename": 0}[change]
+    assert points(tmp_path / "out") == {"Ann": (full, full), "Bob": (full, full)}
+
+
+def test_results_written_among_the_submissions_are_nobodys(grade, tmp_path):
+    for _ in range(2):
+        assert grade("Ann/a.ipynb", "Bob.ipynb", output="in/grades") == 0
+    assert list(points(tmp_path / "in" / "grades")) == ["Ann", "Bob"]
+
+
+def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
+    judge = course._judge
+    judged = []
+
+    def stop_at_the_second(*inputs):
+        judged.append(inputs)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return judge(*inputs)
+
+    monkeypatch.setattr(course, "_judge", stop_at_the_second)
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb", "Cy/a.ipynb") == 130
+    assert points(tmp_path / "out") == {"Ann": (FULL, FULL)}
+    assert "2 of 3 submissions were not graded" in capsys.readouterr().out
+    assert grade() == 0
+    assert list(points(tmp_path / "out")) == ["Ann", "Bob", "Cy"]
+
+
+def test_ctrl_c_before_anything_was_graded(grade, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.submissions, "find", stop)
+    assert grade("Ann/a.ipynb") == 130
+    assert "before anything was graded" in capsys.readouterr().err
+
+
+def test_whatever_one_submission_raises_its_neighbors_are_graded(grade, tmp_path, monkeypatch):
+    convert = course._convert
+
+    def fail_for_bob(folder, converter, name, student, **traits):
+        convert(folder, converter, name, student, **traits)
+        if student == "Bob" and converter is course.Autograde:  # its grades are entered already
+            raise RuntimeError("\x1b[2J\nMallory  5  5")
+
+    monkeypatch.setattr(course, "_convert", fail_for_bob)
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb", "Cy/a.ipynb") == 0
+    assert points(tmp_path / "out") == {"Ann": (FULL, FULL), "Cy": (FULL, FULL)}
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert r"Bob/a.ipynb: \x1b[2J\nMallory  5  5" in report.partition("Not graded:")[2]
+
+
+def test_points_count_where_a_page_cannot_be_made(grade, tmp_path, monkeypatch):
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb") == 0
+    write = course.write_feedback
+
+    def fail_for_bob(folder, file_name, name, page):
+        if file_name == "Bob":
+            raise StoppedError("it took more than 60 s of computing")
+        write(folder, file_name, name, page)
+
+    monkeypatch.setattr(course, "write_feedback", fail_for_bob)
+    assert grade() == 0
+    assert points(tmp_path / "out") == {"Ann": (FULL, FULL), "Bob": (FULL, FULL)}
+    assert "its feedback page could not be made" in (tmp_path / "out" / "report.txt").read_text()
+    pages = [path.parent.name for path in (tmp_path / "out" / "feedback").rglob("*.html")]
+    assert pages == ["Ann"]  # not the one of the last time
+
+
+def test_a_name_that_is_not_utf_8_does_not_empty_the_report(grade, tmp_path):
+    try:
+        assert grade(os.fsdecode(b"Zo\xe9.ipynb"), "Ann/a.ipynb", "Bob/a.ipynb") == 0
+        (tmp_path / "in" / os.fsdecode(b"n\xf6tes.txt")).write_text("words")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    assert grade() == 0
+    report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert re.search(r"\bZo\\xe9\b", report) and r"n\udcf6tes.txt: it is not a notebook" in report
+    assert sorted(points(tmp_path / "out")) == ["Ann", "Bob", r"Zo\xe9"]
+
+
+def test_names_that_differ_in_case_are_two_each_time(grade, tmp_path):
+    assert grade("Ann/a.ipynb", "ann.ipynb") == 0
+    shutil.rmtree(tmp_path / "in" / "Ann")
+    assert grade() == 0
+    assert pd.read_csv(tmp_path / "out" / "grades.csv")["student"].tolist() == ["Ann", "ann"]
+    assert len(list((tmp_path / "out" / "feedback").iterdir())) == 2
+
+
+def test_a_terminal_without_the_letters_of_a_name_ends_nothing(grade, monkeypatch, tmp_path):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert grade("राम.ipynb") == 0
+    assert points(tmp_path / "out") == {"राम": (FULL, FULL)}
+
+
+def test_names_that_differ_in_marks_or_punctuation_are_two_in_the_gradebook(grade, tmp_path):
+    people = ["राम", "रीम", "a;b", "a:b", "=1+1|' calc'!A0"]
+    assert grade(*(f"{name}/a.ipynb" for name in people)) == 0
+    table = pd.read_csv(tmp_path / "out" / "grades.csv", keep_default_na=False)
+    read_back = [re.sub(r"^'(?='*[=+@\t\r-])", "", name) for name in table["student"]]
+    assert sorted(read_back) == sorted(people)
+    assert not [name for name in table["student"] if name.startswith("=")]
+    assert (table["points"] == FULL).all()
+    assert len(list((tmp_path / "out" / "feedback").iterdir())) == len(people)
+
+
+@pytest.mark.parametrize("full", ["grades.csv", "report.txt", "gradebook.db"])
+def test_a_full_disk_is_told_in_words(grade, tmp_path, monkeypatch, capsys, full):
+    assert grade("Ann/a.ipynb") == 0
+    before = (tmp_path / "out" / "report.txt").read_text()
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full == "gradebook.db":
+        monkeypatch.setattr(course, "_convert", fail)
+    else:
+        write_text = Path.write_text
+
+        def write(path, *inputs, **options):
+            if full in path.name:
+                fail()
+            return write_text(path, *inputs, **options)
+
+        monkeypatch.setattr(Path, "write_text", write)
+    assert grade() == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "Traceback" not in said
+    assert (tmp_path / "out" / "report.txt").read_text() == before
+
+
+def test_an_output_folder_that_cannot_be_written_is_told_in_words(grade, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert grade("Ann/a.ipynb", output="file/out") == 1
+    said = capsys.readouterr().err
+    assert "The results cannot be written to" in said and "Not a directory" in said
+
+
+def test_a_task_out_of_place_is_told_as_that(grade, tmp_path):
+    grade("Ann/a.ipynb")
+    merged = source()
+    merged.cells = [c for c in merged.cells if not c.source.startswith("# Task 7.2")]
+    merged.cells[2].source += "\n# Task 7.2\nlayers = 18"
+    nbformat.write(merged, tmp_path / "in" / "Bob.ipynb")
+    as_text = answered(source())
+    as_text.cells[5] = nbformat.v4.new_markdown_cell(as_text.cells[5].source)
+    nbformat.write(as_text, tmp_path / "in" / "Cy.ipynb")
+    assert grade() == 0
+    report = (tmp_path / "out" / "report.txt").read_text()
+    for student, where in (("Bob", "in the middle of a cell"), ("Cy", "in a text cell")):
+        said = f"its line stands {where}: begin a code cell with '# Task 7.2'"
+        assert f"task 7.2 is out of place: {said}" in report
+        page = tmp_path / "out" / "feedback" / student / "07_sample.html"
+        assert where in page.read_text()
+
+
+SOURCES = st.sampled_from(
+    [
+        "# Task 7.1",
+        "# Task 7.2\nlayers = 18",
+        "%%time\n# Task 7.1",
+        "x\n# Task 7.2",
+        "# Test 7.1: what you can try yourself\nassert True",
+        "# Setup",
+        SETUP,
+        "f'{",
+        "\x1b[31m\u202e\x00",
+        "$$\\frac" + "{" * 99,
+        "<script>",
+    ]
+)
+CELLS = st.builds(Cell, st.sampled_from(["code", "markdown"]), SOURCES | st.text())
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(CELLS, max_size=6))
+def test_whatever_the_cells_every_task_is_tested_once(cells):
+    notebook, _ = release.assemble(tuple(cells), source(), source())
+    nbformat.validate(notebook)
+    graded = [cell.metadata.nbgrader.grade_id for cell in notebook.cells if _is_graded(cell)]
+    assert sorted(graded) == sorted(
+        cell.metadata.nbgrader.grade_id for cell in source().cells if _is_graded(cell)
+    )
+
+
+def _is_graded(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade", False)
+
+
+@settings(
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=6), min_size=4, max_size=4))
+def test_mutated_notebooks_cost_no_neighbor_a_point(grade, tmp_path, notebooks):
+    for number, cells in enumerate(notebooks):
+        cells = [{"cell_type": cell.kind, "source": cell.source} for cell in cells]
+        path = tmp_path / "in" / f"Mallory {number}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    assert grade("Ann/a.ipynb", "Zoe.ipynb") == 0
+    table = points(tmp_path / "out")
+    assert table["Ann"] == table["Zoe"] == (FULL, FULL)
