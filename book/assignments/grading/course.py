@@ -71,7 +71,7 @@ class Course:
         said = []
         for name in self.assignments:
             said += self._forget_if_changed(name)
-            _convert(self.folder, GenerateAssignment, name, ".")
+            _convert(self.config, GenerateAssignment, name, ".")
             path = self._path("release", ".", name)
             self.released[name] = nbformat.read(path, as_version=4)
         return said
@@ -139,7 +139,7 @@ class Course:
         results = Results(judged, released)
         try:
             _convert(
-                self.folder,
+                self.config,
                 Autograde,
                 name,
                 file_name,
@@ -211,9 +211,8 @@ def _config(folder: Path) -> Config:
     return config
 
 
-def _convert(folder: Path, converter: type, name: str, student: str, **traits) -> None:
-    """Let nbgrader's `converter` do its work in the course in `folder`."""
-    config = _config(folder)
+def _convert(config: Config, converter: type, name: str, student: str, **traits) -> None:
+    """Let nbgrader's `converter` do its work in the course that `config` describes."""
     directory = CourseDirectory(config=config)
     directory.assignment_id = name
     directory.student_id = student
@@ -285,7 +284,7 @@ class Results(Preprocessor):
 
 def write_feedback(folder: Path, file_name: str, name: str, path: Path) -> None:
     """Write a feedback page, of what is graded in the course in `folder`: done apart."""
-    _convert(folder, GenerateFeedback, name, file_name)
+    _convert(_config(folder), GenerateFeedback, name, file_name)
     made = folder / "course" / "feedback" / file_name / name / f"{name}.html"
     page = made.read_text(encoding="utf-8")
     # The page asks for nothing elsewhere: formulas stay as they were typed.
