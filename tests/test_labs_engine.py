@@ -1,6 +1,7 @@
 """The labs' networks: the compiled kernel, and what was exported of the training."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs import kernel, take_apart
-from resnets import data, models, probes
+from resnets import data, models, probes, runs
+
+REAL_DATA = os.environ.get("RESNETS_DATA")
+
+
+@pytest.fixture(scope="module")
+def run():
+    return runs.read(take_apart.RUN)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return take_apart.read_networks()
 
 
 def test_the_committed_kernel_is_what_its_source_compiles_to():
@@ -109,6 +122,35 @@ def test_folding_leaves_the_answers_and_quantizing_moves_weights_by_half_a_step(
             torch.testing.assert_close(layer.bias, bias, rtol=0, atol=0)
             layer.weight.copy_(weight)
         torch.testing.assert_close(back(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_export_answers_as_well_as_what_was_trained(run):
+    assert list(run.final) == list(take_apart.NETWORKS)
+    for accuracy in run.final.values():
+        assert abs(accuracy["exported"] - accuracy["float32"]) <= 0.003
+        assert accuracy["float32"] > 0.8
+    assert run.complete and run.data == data.REAL and not run.commit.endswith("+changes")
+
+
+@pytest.mark.skipif(not REAL_DATA, reason="RESNETS_DATA is not set")
+def test_the_recorded_accuracy_is_that_of_the_committed_script(run, exported):
+    _, test = data.fashion_mnist()
+    for name, model in exported.items():
+        assert take_apart.right(model, test) == round(run.final[name]["exported"] * len(test))
+    images = take_apart.read_images()
+    assert torch.equal(images.images, test.images[:500])
+    assert torch.equal(images.labels, test.labels[:500])
+
+
+def test_the_recorded_figures_are_those_of_the_committed_networks(run, exported):
+    images = take_apart.read_images()
+    script = {content["name"]: content for content in take_apart.read_script()["networks"]}
+    measured = {"whole": [], "deleted": [], "swapped": []}
+    for name, model in exported.items():
+        for table, rows in take_apart.lesions_of(name, model, images).items():
+            measured[table] += rows
+        assert script[name]["right"] == measured["whole"][-1]["right"]
+    assert measured == run.measured
 
 
 def test_the_lab_offers_every_lesion_that_the_probes_allow():

@@ -200,6 +200,23 @@ def lesions_of(name: str, model: ResNet, images: ImageSet) -> dict[str, list[dic
     }
 
 
+def table() -> str:
+    """The figure that stands where there is no lab: right answers in percent, after each lesion."""
+    measured = runs.read(RUN).measured
+    found = {}
+    for row in [row for rows in measured.values() for row in rows]:
+        if "one" in row:
+            what = (
+                f"{row['one'].removeprefix('layer')} and {row['two'].removeprefix('layer')} swapped"
+            )
+        else:
+            what = f"without {row['block'].removeprefix('layer')}" if "block" in row else "whole"
+        found.setdefault(what, {})[row["network"]] = f"{100 * row['right'] / IMAGES:.1f}"
+    rows = [["right answers, %", *NETWORKS], ["---"] * 3]
+    rows += [[what, *(each.get(name, "–") for name in NETWORKS)] for what, each in found.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def main() -> None:
     """Train, unless that is done, and write the script and the run."""
     train_images, test_images = data.fashion_mnist()

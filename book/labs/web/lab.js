@@ -174,7 +174,8 @@ const labs = (() => {
           live.replaceChildren();
           button.disabled = false;
           button.textContent = lab.offer ?? "";
-          problem.textContent = `The lab cannot run here: ${error.message}. The figure stays as it is.`;
+          const why = `The lab cannot run here: ${error.message}.`;
+          problem.textContent = `${why} The figure stays as it is.`;
           running = undefined;
         }
       }
@@ -189,9 +190,10 @@ const labs = (() => {
       };
       async function follow() {
         if (!addressed(name)) return;
+        const runs = running !== undefined;
         const show = await start();
         show?.(addressed(name));
-        frame.scrollIntoView();
+        if (!runs) frame.scrollIntoView();
       }
       addEventListener("hashchange", follow);
       if (addressed(name)) follow();
