@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from publishing import claims_page, folding, notebooks, placeholders, progress, terms
+from publishing import claims_page, folding, labs, notebooks, placeholders, progress, terms
 from resnets import claims, runs
 
 EXECUTED = "<!-- executed notebooks -->"
@@ -37,6 +37,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_claims_script)
     app.connect("html-page-context", add_code_switch, priority=600)
     app.connect("html-page-context", add_marks)
+    app.connect("html-page-context", add_labs)
     app.connect("build-finished", write_downloads)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
@@ -284,6 +285,15 @@ def add_marks(app: Sphinx, name: str, template: str, context: dict, doctree) -> 
     if is_chapter(app, name):
         context["body"] = progress.with_marks(context["body"])
         app.add_js_file("quiz.js", loading_method="defer")
+
+
+def add_labs(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Bring the labs of a page to life; a page without one gets nothing."""
+    for file in labs.files(context.get("body") or ""):
+        if file.endswith(".css"):
+            app.add_css_file(file)
+        else:
+            app.add_js_file(file, loading_method="defer")
 
 
 def write_downloads(app: Sphinx, exception: Exception | None) -> None:

@@ -1,0 +1,181 @@
+/** Degradation: the recorded trainings of plain and residual networks, every seed a line. */
+(() => {
+  "use strict";
+  const { element, drawn, radios, slider, among } = labs;
+  const EPOCHS = 20;
+  const DEPTHS = ["20", "56", "110"];
+  const KINDS = ["plain", "ResNet"];
+  const MEASURES = [
+    ["loss", "loss"],
+    ["error", "error"],
+  ];
+  const RATES = [
+    ["025", "0.025"],
+    ["05", "0.05"],
+    ["1", "0.1"],
+  ];
+  const BEGIN = { networks: "plain20-plain56-ResNet20-ResNet56", rate: "05", epoch: "20" };
+  const SCALES = {
+    loss: {
+      ticks: [0.001, 0.01, 0.1, 1],
+      place: (value) => Math.log10(value / 0.0006) / Math.log10(4 / 0.0006),
+      written: (value) => (value < 0.01 ? value.toFixed(4) : value.toFixed(3)),
+    },
+    error: {
+      ticks: [0, 0.2, 0.4, 0.6, 0.8],
+      place: (value) => value / 0.92,
+      written: (value) => value.toFixed(3),
+    },
+  };
+  const [WIDTH, HEIGHT, LEFT, BOTTOM] = [340, 210, 34, 32];
+
+  const look = (network) => {
+    const [kind, depth] = network.split("-");
+    return `lab-curve lab-${kind.toLowerCase()} lab-depth-${depth}`;
+  };
+
+  const rounded = (value) => value.toFixed(1);
+  const x = (epoch) => LEFT + ((epoch - 1) * (WIDTH - LEFT - 8)) / (EPOCHS - 1);
+
+  function chart(curves, measure, epoch) {
+    const { ticks, place } = SCALES[measure];
+    const y = (value) => (HEIGHT - BOTTOM) * (1 - place(value)) + 4;
+    const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
+    for (const tick of ticks) {
+      svg.append(
+        drawn("line", { class: "lab-grid", x1: LEFT, x2: WIDTH, y1: y(tick), y2: y(tick) }),
+        drawn("text", { class: "lab-tick lab-left", x: LEFT - 4, y: y(tick) + 3 }, String(tick)),
+      );
+    }
+    for (const tick of [1, 5, 10, 15, 20])
+      svg.append(drawn("text", { class: "lab-tick", x: x(tick), y: HEIGHT - 14 }, String(tick)));
+    svg.append(
+      drawn("text", { class: "lab-tick", x: (WIDTH + LEFT) / 2, y: HEIGHT - 2 }, "epoch"),
+      drawn("line", { class: "lab-now", x1: x(epoch), x2: x(epoch), y1: 0, y2: HEIGHT - 26 }),
+    );
+    for (const curve of curves) {
+      const points = curve[measure].map((value, i) => [x(i + 1), y(value)].map(rounded).join());
+      svg.append(drawn("polyline", { class: look(curve.network), points: points.join(" ") }));
+    }
+    return svg;
+  }
+
+  function start(root, data, { announce, share }) {
+    const state = { networks: new Set(), rate: "", measure: "", epoch: EPOCHS };
+    const boxes = KINDS.flatMap((kind) =>
+      DEPTHS.map((depth) => {
+        const name = `${kind}-${depth}`;
+        const box = element("input", { type: "checkbox" });
+        box.onchange = () => {
+          state.networks[box.checked ? "add" : "delete"](name);
+          update();
+        };
+        const sample = drawn("svg", { viewBox: "0 0 26 10", class: "lab-sample" });
+        sample.append(drawn("polyline", { class: look(name), points: "0 5 26 5" }));
+        return { name, box, node: element("label", { class: "lab-tile" }, box, sample, name) };
+      }),
+    );
+    const set = (key) => (value) => {
+      state[key] = value;
+      update();
+    };
+    const rate = radios("Learning rate", RATES, set("rate"));
+    const measure = radios("Shown of the training set", MEASURES, set("measure"));
+    const epoch = slider("Epoch", 1, EPOCHS, set("epoch"));
+    const drawing = element("div", { class: "lab-drawing" });
+    const body = element("tbody", {});
+    const caption = element("caption", {});
+    const heads = ["network", "seed 0", "seed 1", "seed 2"].map((text) =>
+      element("th", { scope: "col" }, text),
+    );
+    const missing = element("p", { class: "lab-note" });
+    root.append(
+      element(
+        "p",
+        { class: "lab-try" },
+        element("strong", {}, "Try: "),
+        "is there a rate at which plain-56 ends where plain-20 does? And what would you say of " +
+          "ResNet-56 at rate 0.1 if you had only one of its seeds?",
+      ),
+      element(
+        "fieldset",
+        {},
+        element("legend", {}, "Networks"),
+        element("div", { class: "lab-choices lab-networks" }, ...boxes.map(({ node }) => node)),
+      ),
+      element("div", { class: "lab-controls" }, rate.node, measure.node),
+      drawing,
+      epoch.node,
+      element(
+        "table",
+        { class: "lab-values" },
+        caption,
+        element("thead", {}, element("tr", {}, ...heads)),
+        body,
+      ),
+      missing,
+      element(
+        "p",
+        { class: "lab-note" },
+        `Recorded: ${data.images.toLocaleString("en")} images, each seed a line; taken over an ` +
+          `epoch's batches, while the network was learning. ${data.conditions}. ` +
+          "Depth 110 was trained for 10 epochs, at rate 0.05 alone.",
+      ),
+    );
+
+    function update() {
+      const shown = boxes.filter(({ name }) => state.networks.has(name)).map(({ name }) => name);
+      const rateName = RATES.find(([value]) => value === state.rate)[1];
+      const curves = data.curves.filter(
+        ({ network, rate }) => shown.includes(network) && rate === rateName,
+      );
+      boxes.forEach(({ name, box }) => (box.checked = state.networks.has(name)));
+      rate.set(state.rate);
+      measure.set(state.measure);
+      epoch.set(state.epoch, `Epoch ${state.epoch} of ${EPOCHS}`);
+      drawing.replaceChildren(chart(curves, state.measure, state.epoch));
+      const said = [];
+      const rows = shown.flatMap((name) => {
+        const seeds = curves.filter(({ network }) => network === name);
+        const values = seeds.map((curve) => curve[state.measure][state.epoch - 1]);
+        const known = values.filter((value) => value !== undefined);
+        const written = known.map(SCALES[state.measure].written);
+        if (!known.length) return [];
+        said.push(`${name}: ${written.join(", ")}`);
+        const head = element("th", { scope: "row" }, name);
+        return [element("tr", {}, head, ...written.map((text) => element("td", {}, text)))];
+      });
+      body.replaceChildren(...rows);
+      caption.textContent = `Training ${state.measure}, epoch ${state.epoch}, rate ${rateName}`;
+      const gone = shown.filter((name) => !said.some((text) => text.startsWith(`${name}:`)));
+      missing.textContent = gone.length
+        ? `Not recorded at this rate and epoch: ${gone.join(" and ")}.`
+        : "";
+      announce(`${caption.textContent}. ${said.join("; ")}. ${missing.textContent}`);
+      share({
+        networks: shown.map((name) => name.replace("-", "")).join("-"),
+        rate: state.rate,
+        measure: state.measure,
+        epoch: String(state.epoch),
+      });
+    }
+
+    return function show(wanted) {
+      const { networks = "", rate, measure, epoch } = wanted ?? BEGIN;
+      const names = networks.split("-");
+      const chosen = boxes.filter(({ name }) => names.includes(name.replace("-", "")));
+      state.networks = new Set(chosen.map(({ name }) => name));
+      state.rate = among(RATES, rate);
+      state.measure = among(MEASURES, measure);
+      const number = Number(epoch);
+      state.epoch = Number.isInteger(number) && number >= 1 && number <= EPOCHS ? number : EPOCHS;
+      update();
+    };
+  }
+
+  labs.define("degradation", {
+    file: "degradation_data.js",
+    offer: "Draw the recorded curves here (14 kB)",
+    start,
+  });
+})();

@@ -1,0 +1,296 @@
+/** Take a network apart: blocks of two trained networks are switched off or swapped. */
+(() => {
+  "use strict";
+  const { element, drawn, choice, Engine, Network } = labs;
+  const CLASSES = [
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+  ];
+  const BLOCKS = ["1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "3.0", "3.1", "3.2"];
+  const CHANGE_SHAPE = [3, 6];
+  const PAIRS = [[0, 1], [0, 2], [1, 2], [4, 5], [7, 8]];
+  const BEGIN = { off: "21", image: "0" };
+  const short = (index) => BLOCKS[index].replace(".", "");
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  /** The blocks in their order, with an arc for each shortcut; what is off is dashed. */
+  function strip(network, order, off) {
+    const picture = drawn("svg", { viewBox: "0 0 192 40", "aria-hidden": "true" });
+    picture.append(drawn("path", { class: "lab-wire", d: "M0 26H192" }));
+    order.forEach((index, place) => {
+      const x = 4 + 21 * place;
+      const gone = off.has(index);
+      if (network.residual) {
+        const arc = `M${x - 2} 26C${x} 2 ${x + 16} 2 ${x + 18} 26`;
+        picture.append(drawn("path", { class: "lab-wire", d: arc }));
+      }
+      const look = `lab-block${gone ? " lab-gone" : ""}${index === place ? "" : " lab-moved"}`;
+      picture.append(
+        drawn("rect", { class: look, x, y: 18, width: 16, height: 16, rx: 2 }),
+        drawn("text", { x: x + 8, y: 28.7 }, gone ? "" : BLOCKS[index]),
+      );
+    });
+    return picture;
+  }
+
+  function bar() {
+    const filled = element("span", { class: "lab-filled" });
+    const number = element("span", { class: "lab-number" });
+    const node = element("td", {}, element("span", { class: "lab-bar" }, filled), number);
+    return { node, filled, number };
+  }
+
+  async function start(root, data, { announce, share, note }) {
+    const engine = await Engine.create(labs.kernel);
+    const images = await labs.inflate(data.images);
+    const labels = labs.bytes(data.labels);
+    const networks = [];
+    for (const content of data.networks) {
+      const network = await Network.create(engine, content);
+      networks.push(Object.assign(network, { name: content.name, answers: new Map() }));
+      network.whole = content.right;
+    }
+
+    const state = { off: new Set(), swap: "", image: 0 };
+    const order = () => {
+      const places = BLOCKS.map((_, index) => index);
+      const [one, two] = PAIRS.find((pair) => pair.map(short).join("-") === state.swap) ?? [0, 0];
+      [places[one], places[two]] = [two, one];
+      return places;
+    };
+    const off = (network) =>
+      new Set([...state.off].filter((i) => network.residual || !CHANGE_SHAPE.includes(i)));
+
+    // What the reader changes
+    const boxes = BLOCKS.map((name, index) => {
+      const changed = () => {
+        state.off[box.checked ? "delete" : "add"](index);
+        update();
+      };
+      const box = element("input", { type: "checkbox", checked: true, onchange: changed });
+      return { box, node: element("label", { class: "lab-tile" }, box, name) };
+    });
+    const stages = [0, 3, 6].map((first) =>
+      element("div", { class: "lab-stage" }, ...boxes.slice(first, first + 3).map((b) => b.node)),
+    );
+    const pairs = PAIRS.map((pair) => [
+      pair.map(short).join("-"),
+      pair.map((index) => BLOCKS[index]).join(" and "),
+    ]);
+    const swap = choice("Swap", [["", "none"], ...pairs], (value) => {
+      state.swap = value;
+      update();
+    });
+    const repair = () => show({ image: String(state.image) });
+    const canvas = element("canvas", { width: 28, height: 28, role: "img" });
+    const pick = element("input", { type: "range", min: 0, max: labels.length - 1 });
+    pick.oninput = () => {
+      state.image = Number(pick.value);
+      update();
+    };
+    const picked = element("span", { class: "lab-picked" });
+    const step = (by) => () => {
+      state.image = (state.image + by + labels.length) % labels.length;
+      update();
+    };
+    const button = (text, onclick, label) =>
+      element("button", { type: "button", onclick, "aria-label": label ?? text }, text);
+
+    // What the reader sees
+    const columns = networks.map((network) => ({
+      network,
+      picture: element("div", { class: "lab-strip" }),
+      right: bar(),
+      judged: element("span", { class: "lab-judged" }),
+      chances: CLASSES.map(bar),
+    }));
+    columns.forEach(({ right, judged }) => right.node.append(judged));
+    const rows = CLASSES.map((name, k) => {
+      const head = element("th", { scope: "row" }, name);
+      return element("tr", {}, head, ...columns.map((column) => column.chances[k].node));
+    });
+    const table = element(
+      "table",
+      { class: "lab-results" },
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          element("td", {}),
+          ...columns.map(({ network, picture }, which) =>
+            element("th", { scope: "col", "data-network": which }, network.name, picture),
+          ),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        element(
+          "tr",
+          { class: "lab-total" },
+          element("th", { scope: "row" }, "Right answers"),
+          ...columns.map(({ right }) => right.node),
+        ),
+        ...rows,
+      ),
+    );
+    const left = element("p", { class: "lab-note" });
+
+    root.append(
+      element(
+        "p",
+        { class: "lab-try" },
+        element("strong", {}, "Try: "),
+        "switch block 2.1 on again and 1.0 off. Why does this one cost ResNet-20 so much more " +
+          "than every other?",
+      ),
+      element(
+        "fieldset",
+        {},
+        element("legend", {}, "Blocks that compute"),
+        element("div", { class: "lab-row" }, ...stages, swap.node, button("Repair", repair)),
+      ),
+      element(
+        "fieldset",
+        {},
+        element("legend", {}, "A test image"),
+        element(
+          "div",
+          { class: "lab-row lab-image" },
+          canvas,
+          element("label", { class: "lab-range" }, picked, pick),
+          button("◀", step(-1), "Previous image"),
+          button("▶", step(1), "Next image"),
+        ),
+      ),
+      table,
+      left,
+    );
+    if (!engine.compiled)
+      note(
+        "This browser has no WebAssembly SIMD: plain JavaScript computes here, " +
+          "about ten times as slowly.",
+      );
+
+    function paint() {
+      const context = canvas.getContext("2d");
+      const picture = context.createImageData(28, 28);
+      for (let i = 0; i < 784; i++) {
+        picture.data.fill(images[state.image * 784 + i], 4 * i, 4 * i + 3);
+        picture.data[4 * i + 3] = 255;
+      }
+      context.putImageData(picture, 0, 0);
+    }
+
+    function answer(column) {
+      const { network, chances } = column;
+      const logits = network.run(images, state.image * 784, order(), off(network));
+      const shares = labs.softmax(logits);
+      const best = shares.indexOf(Math.max(...shares));
+      shares.forEach((value, k) => {
+        chances[k].filled.style.width = `${100 * value}%`;
+        const verdict = k !== best ? "" : k === labels[state.image] ? "✓ " : "✗ ";
+        chances[k].number.textContent = verdict + percent(value);
+        chances[k].node.className = k === best ? "lab-best" : "";
+      });
+      return CLASSES[best];
+    }
+
+    function tell(column, right, done) {
+      column.right.filled.style.width = `${(100 * right) / done}%`;
+      column.right.number.textContent = percent(right / done);
+      const whole = `whole: ${percent(column.network.whole / labels.length)}`;
+      const so = done < labels.length ? `of ${done} so far` : `of ${done} images`;
+      column.judged.textContent = `${so}; ${whole}`;
+      column.right.node.dataset.done = done;
+      column.right.node.dataset.right = right;
+    }
+
+    /** How many of all images are right; in slices, so that the page stays responsive. */
+    async function judge(column, current) {
+      const { network } = column;
+      const [places, without] = [order(), off(network)];
+      const key = [...places, "without", ...[...without].sort()].join(" ");
+      let right = network.answers.get(key) ?? 0;
+      let from = performance.now();
+      for (let i = 0; i < labels.length && !network.answers.has(key); i++) {
+        const logits = network.run(images, i * 784, places, without);
+        right += logits.indexOf(Math.max(...logits)) === labels[i] ? 1 : 0;
+        if (performance.now() - from > 12) {
+          tell(column, right, i + 1);
+          await new Promise((done) => setTimeout(done));
+          if (!current()) return;
+          from = performance.now();
+        }
+      }
+      network.answers.set(key, right);
+      tell(column, right, labels.length);
+    }
+
+    let lesion = null;
+    let judged;
+    function judgeBoth() {
+      const wanted = [...state.off, state.swap].join(" ");
+      if (wanted === lesion) return judged;
+      lesion = wanted;
+      judged = (async () => {
+        for (const column of columns)
+          if (wanted === lesion) await judge(column, () => wanted === lesion);
+      })();
+      return judged;
+    }
+
+    let changes = 0;
+    async function update() {
+      const change = ++changes;
+      const garment = CLASSES[labels[state.image]];
+      boxes.forEach(({ box }, index) => (box.checked = !state.off.has(index)));
+      swap.select.value = state.swap;
+      pick.value = state.image;
+      picked.textContent = `Number ${state.image + 1} of ${labels.length}: ${garment}`;
+      pick.setAttribute("aria-valuetext", `${state.image + 1}, ${garment}`);
+      canvas.setAttribute("aria-label", `A picture of the class ${garment}`);
+      rows.forEach((row, k) => row.classList.toggle("lab-true", k === labels[state.image]));
+      const kept = CHANGE_SHAPE.filter((index) => state.off.has(index)).map((i) => BLOCKS[i]);
+      const one = `${kept.join(" and ")} ${kept.length === 1 ? "goes" : "go"} on computing`;
+      left.textContent = kept.length
+        ? `In plain-20, ${one}: nothing else gives the later blocks the shape they need.`
+        : "";
+      paint();
+      for (const { network, picture } of columns)
+        picture.replaceChildren(strip(network, order(), off(network)));
+      const answers = columns.map(answer);
+      share({
+        off: [...state.off].sort().map(short).join("-"),
+        swap: state.swap,
+        image: String(state.image),
+      });
+      await judgeBoth();
+      if (change !== changes) return;
+      const said = columns.map(({ network, right }, which) => {
+        return `${network.name}: ${right.number.textContent} right; here it says ${answers[which]}`;
+      });
+      announce(`${said.join(". ")}. It is of the class ${garment}.`);
+    }
+
+    /** @param {labs.State | null} wanted */
+    function show(wanted) {
+      const { off = "", swap = "", image = "0" } = wanted ?? BEGIN;
+      const names = off.split("-");
+      state.off = new Set([...BLOCKS.keys()].filter((index) => names.includes(short(index))));
+      state.swap = pairs.some(([value]) => value === swap) ? swap : "";
+      const number = Number(image);
+      state.image = Number.isInteger(number) && labels[number] !== undefined ? number : 0;
+      update();
+    }
+    return show;
+  }
+
+  labs.define("take-apart", {
+    file: "take_apart_data.js",
+    offer: "Run both networks here (1 MB)",
+    start,
+  });
+})();
