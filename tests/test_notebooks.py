@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from publishing import notebooks
-from resnets import runs
+from resnets import lesson, runs
 
 BOOK = Path(__file__).parents[1] / "book"
 NOTEBOOKS = notebooks.chapters()
@@ -221,6 +221,8 @@ def test_figures_in_the_text_are_those_recorded(path):
     recorded = {"0.911 ± 0.007"}  # d2l's published runs: `test_lesson`
     for group in groups.values():
         recorded |= set(runs.summary(group).to_numpy().ravel())
+    for name, scale in (("lesson_d2l", "full"), ("lesson_course", "hour")):
+        recorded.add(runs.mean_sd(lesson.times_to(0.90, runs.recorded(name, scale))))
     stated = re.findall(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?", path.read_text())
     assert set(stated) <= recorded
     assert stated or path.name == "README.md"
