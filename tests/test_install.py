@@ -252,9 +252,12 @@ def test_settings_of_others_do_not_lead_the_installer_astray(tmp_path, monkeypat
 
 
 def make(*arguments, environment=()):
+    """As in a shell of its own, whatever the make that runs these tests was given."""
+    given = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "RESNETS_DATA")
+    own = {name: value for name, value in os.environ.items() if name not in given}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | dict(environment)
+        command, cwd=ROOT, capture_output=True, text=True, env=own | dict(environment)
     )
 
 
