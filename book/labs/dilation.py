@@ -1,7 +1,7 @@
 """What the lab *Trading stride for dilation* shows, computed with PyTorch's convolutions.
 
 A row of pixels passes the first convolutions of a stage: in ResNet v1.5 a 3×3 that has the stride,
-then one of the next block; in v1 a 1×1 that has the stride, and two 3×3 behind it. Here they have
+then one of the next block; in v1 a 1×1 that has the stride, and two 3×3 after it. Here they have
 one dimension.
 """
 

@@ -6,6 +6,7 @@ The page draws the weights itself. To have the same ones, both use this generato
 
 import math
 from functools import cache
+from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -69,13 +70,13 @@ def cosine(h: Tensor) -> float:
 
 
 def table() -> str:
-    """The figure that stands where there is no lab: correlations, the mean over the seeds."""
+    """The figure that stands where there is no lab: correlations, mean ± sd over the seeds."""
     rows = [["correlation of neighbors", *(f"depth {depth}" for depth in DEPTHS)]]
     rows.append(["---"] * len(rows[0]))
     for name, case in CASES.items():
         row = [name]
         for depth in DEPTHS:
             found = [correlation(network(depth, *case, seed)[1]) for seed in range(SEEDS)]
-            row.append(f"{sum(found) / SEEDS:.2f}")
+            row.append(f"{mean(found):.2f} ± {stdev(found):.2f}")
         rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -60,7 +60,7 @@ def train(name: str, images: ImageSet) -> tuple[ResNet, list[dict[str, float]]]:
 
 def convolutions(model: ResNet) -> list[tuple[nn.Module, str, str]]:
     """Where the convolutions are, in order: their module, their name in it, and that of the
-    batch normalization behind them."""
+    batch normalization after them."""
     found = [(model, "conv1", "bn1")]
     for block in probes.blocks(model).values():
         found += [(block, "conv1", "bn1"), (block, "conv2", "bn2")]

@@ -58,21 +58,9 @@ class Placeholder(type):
 
 
 class Module(metaclass=Placeholder):
-    """In place of `torch.nn.Module`, from whose `forward` networks inherit these words."""
+    """In place of `torch.nn.Module`."""
 
     def __init__(self, *args, **kwargs) -> None: ...
-
-    def forward(self, *args):
-        """Define the computation performed at every call.
-
-        Should be overridden by all subclasses.
-
-        .. note::
-            Although the recipe for forward pass needs to be defined within
-            this function, one should call the :class:`Module` instance afterwards
-            instead of this since the former takes care of running the
-            registered hooks while the latter silently ignores them.
-        """
 
 
 class Conv2d(Module):

@@ -1,7 +1,7 @@
 /** Degradation: the recorded trainings of plain and residual networks, every seed a line. */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, among } = labs;
+  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
   const EPOCHS = 20;
   const DEPTHS = ["20", "56", "110"];
   const KINDS = ["plain", "ResNet"];
@@ -88,12 +88,9 @@
     const heads = ["network", "seed 0", "seed 1", "seed 2"].map((text) =>
       element("th", { scope: "col" }, text),
     );
-    const missing = element("p", { class: "lab-note" });
+    const missing = note("");
     root.append(
-      element(
-        "p",
-        { class: "lab-try" },
-        element("strong", {}, "Try: "),
+      attempt(
         "is there a rate at which plain-56 ends where plain-20 does? And what would you say of " +
           "ResNet-56 at rate 0.1 if you had only one of its seeds?",
       ),
@@ -114,9 +111,7 @@
         body,
       ),
       missing,
-      element(
-        "p",
-        { class: "lab-note" },
+      note(
         `Recorded: ${data.images.toLocaleString("en")} images, each seed a line; taken over an ` +
           `epoch's batches, while the network was learning. ${data.conditions}. ` +
           "Depth 110 was trained for 10 epochs, at rate 0.05 alone.",
@@ -167,8 +162,7 @@
       state.networks = new Set(chosen.map(({ name }) => name));
       state.rate = among(RATES, rate);
       state.measure = among(MEASURES, measure);
-      const number = Number(epoch);
-      state.epoch = Number.isInteger(number) && number >= 1 && number <= EPOCHS ? number : EPOCHS;
+      state.epoch = whole(epoch, 1, EPOCHS, EPOCHS);
       update();
     };
   }

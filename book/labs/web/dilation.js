@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, among } = labs;
+  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
   const LENGTH = 17;
   const WAYS = [
     ["stride", "stride 2"],
@@ -26,10 +26,10 @@
     const stride = way === "stride" ? 2 : 1;
     const later = way === "dilation" ? 2 : 1;
     const own = first === "own" ? later : 1;
-    const behind = { taps: 3, stride: 1, dilation: later };
+    const next = { taps: 3, stride: 1, dilation: later };
     return version === "v15"
-      ? [{ taps: 3, stride, dilation: own }, behind]
-      : [{ taps: 1, stride, dilation: own }, behind, behind];
+      ? [{ taps: 3, stride, dilation: own }, next]
+      : [{ taps: 1, stride, dilation: own }, next, next];
   }
 
   /** The places that one output of a convolution reads; outside the row are zeros. */
@@ -127,10 +127,7 @@
     const drawing = element("div", { class: "lab-drawing" });
     const [read, verdict] = [element("p", {}), element("p", { class: "lab-verdict" })];
     root.append(
-      element(
-        "p",
-        { class: "lab-try" },
-        element("strong", {}, "Try: "),
+      attempt(
         "which dilation brings back all 9 outputs of the network with stride? Does the choice " +
           "matter in v1?",
       ),
@@ -139,9 +136,7 @@
       drawing,
       read,
       verdict,
-      element(
-        "p",
-        { class: "lab-note" },
+      note(
         "Rings mark outputs that are the same, for all weights, as those of the network with " +
           "stride. Outside the row are zeros.",
       ),
@@ -152,7 +147,7 @@
       const count = lengths(stack).at(-1);
       state.output = Math.min(state.output, count - 1);
       output.input.max = count - 1;
-      output.set(state.output, `Output ${state.output} of 0 to ${count - 1}`);
+      output.set(state.output, `Output ${state.output} (0 to ${count - 1})`);
       way.set(state.way);
       version.set(state.version);
       first.set(state.first);
@@ -175,11 +170,10 @@
 
     return function show(wanted) {
       const { way, version, first, output } = wanted ?? BEGIN;
-      const number = Number(output);
       state.way = among(WAYS, way);
       state.version = among(VERSIONS, version);
       state.first = among(FIRSTS, first);
-      state.output = Number.isInteger(number) ? Math.max(0, number) : 8;
+      state.output = whole(output, 0, LENGTH - 1, 8);
       update();
     };
   }

@@ -50,7 +50,7 @@
             let p = image + (row * stride + y) * imageRow + column * stride * channels;
             for (const end = p + 3 * channels; p < end; p++, w += 8) {
               const value = f[p];
-              if (value === 0) continue; // behind a ReLU, about half of them
+              if (value === 0) continue; // after a ReLU, about half of them
               s0 += value * f[w]; s1 += value * f[w + 1];
               s2 += value * f[w + 2]; s3 += value * f[w + 3];
               s4 += value * f[w + 4]; s5 += value * f[w + 5];

@@ -98,6 +98,19 @@ const labs = (() => {
     return { node: element("label", { class: "lab-range" }, said, input), input, set };
   }
 
+  /** What to try first. */
+  const attempt = (text) =>
+    element("p", { class: "lab-try" }, element("strong", {}, "Try: "), text);
+
+  /** What to know of the figure. */
+  const note = (text) => element("p", { class: "lab-note" }, text);
+
+  /** The whole number of a state, if it is one from `least` to `most`; else `other`. */
+  function whole(text, least, most, other) {
+    const number = Number(text || NaN);
+    return Number.isInteger(number) && number >= least && number <= most ? number : other;
+  }
+
   /** The value of a state, if it is one of the options; else the first of them. */
   const among = (options, value) => (options.find(([one]) => one === value) ?? options[0])[0];
 
@@ -153,7 +166,7 @@ const labs = (() => {
           last = setTimeout(() => (told.textContent = text), 300);
         },
         share: (state) => (link.href = address(name, state)),
-        note: (text) => live.append(element("p", { class: "lab-note" }, text)),
+        note: (text) => live.append(note(text)),
       };
       let running;
 
@@ -201,5 +214,6 @@ const labs = (() => {
     }
   }
 
-  return { element, drawn, choice, radios, slider, among, load, receive, address, define };
+  const controls = { choice, radios, slider, attempt, note };
+  return { element, drawn, ...controls, whole, among, load, receive, address, define };
 })();

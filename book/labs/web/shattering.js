@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, among } = labs;
+  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
   const [WIDTH, POINTS, DEEPEST, SEEDS] = [64, 256, 50, 10];
   const KINDS = [
     ["plain", "plain"],
@@ -174,10 +174,7 @@
     const drawing = element("div", { class: "lab-drawing lab-pair" });
     const said = element("p", { class: "lab-verdict" });
     root.append(
-      element(
-        "p",
-        { class: "lab-try" },
-        element("strong", {}, "Try: "),
+      attempt(
         "lower the depth to 2 and raise it again: when do neighbors stop being alike? Which " +
           "settings keep them alike at depth 50?",
       ),
@@ -185,9 +182,7 @@
       element("div", { class: "lab-row" }, depth.node, seed.node),
       drawing,
       said,
-      element(
-        "p",
-        { class: "lab-note" },
+      note(
         `An untrained network, ${WIDTH} units wide, at ${POINTS} inputs from −2 to 2, computed ` +
           "here. Of white noise the correlation of neighbors would have a standard deviation of " +
           "0.06. Each curve is drawn between its least and its largest value.",
@@ -231,10 +226,6 @@
 
     return function show(wanted) {
       const { kind, norm, beta, depth, seed } = wanted ?? BEGIN;
-      const whole = (text, least, most, other) => {
-        const number = Number(text);
-        return Number.isInteger(number) && number >= least && number <= most ? number : other;
-      };
       state.kind = among(KINDS, kind);
       state.norm = among(NORMS, norm);
       state.beta = among(FACTORS, beta);

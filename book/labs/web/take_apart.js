@@ -1,7 +1,7 @@
 /** Take a network apart: blocks of two trained networks are switched off or swapped. */
 (() => {
   "use strict";
-  const { element, drawn, choice, Engine, Network } = labs;
+  const { element, drawn, choice, slider, attempt, whole, Engine, Network } = labs;
   const CLASSES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -83,12 +83,10 @@
     });
     const repair = () => show({ image: String(state.image) });
     const canvas = element("canvas", { width: 28, height: 28, role: "img" });
-    const pick = element("input", { type: "range", min: 0, max: labels.length - 1 });
-    pick.oninput = () => {
-      state.image = Number(pick.value);
+    const pick = slider("Number", 0, labels.length - 1, (value) => {
+      state.image = value;
       update();
-    };
-    const picked = element("span", { class: "lab-picked" });
+    });
     const step = (by) => () => {
       state.image = (state.image + by + labels.length) % labels.length;
       update();
@@ -136,13 +134,10 @@
         ...rows,
       ),
     );
-    const left = element("p", { class: "lab-note" });
+    const left = labs.note("");
 
     root.append(
-      element(
-        "p",
-        { class: "lab-try" },
-        element("strong", {}, "Try: "),
+      attempt(
         "switch block 2.1 on again and 1.0 off. Why does this one cost ResNet-20 so much more " +
           "than every other?",
       ),
@@ -160,7 +155,7 @@
           "div",
           { class: "lab-row lab-image" },
           canvas,
-          element("label", { class: "lab-range" }, picked, pick),
+          pick.node,
           button("◀", step(-1), "Previous image"),
           button("▶", step(1), "Next image"),
         ),
@@ -248,9 +243,7 @@
       const garment = CLASSES[labels[state.image]];
       boxes.forEach(({ box }, index) => (box.checked = !state.off.has(index)));
       swap.select.value = state.swap;
-      pick.value = state.image;
-      picked.textContent = `Number ${state.image + 1} of ${labels.length}: ${garment}`;
-      pick.setAttribute("aria-valuetext", `${state.image + 1}, ${garment}`);
+      pick.set(state.image, `Number ${state.image + 1} of ${labels.length}: ${garment}`);
       canvas.setAttribute("aria-label", `A picture of the class ${garment}`);
       rows.forEach((row, k) => row.classList.toggle("lab-true", k === labels[state.image]));
       const kept = CHANGE_SHAPE.filter((index) => state.off.has(index)).map((i) => BLOCKS[i]);
@@ -281,8 +274,7 @@
       const names = off.split("-");
       state.off = new Set([...BLOCKS.keys()].filter((index) => names.includes(short(index))));
       state.swap = pairs.some(([value]) => value === swap) ? swap : "";
-      const number = Number(image);
-      state.image = Number.isInteger(number) && labels[number] !== undefined ? number : 0;
+      state.image = whole(image, 0, labels.length - 1, 0);
       update();
     }
     return show;
