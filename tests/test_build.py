@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from conftest import ROOT, build, without_pytorch
 
 from publishing import __main__
@@ -75,6 +76,12 @@ def sources(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builds, "_jupyter_book", jupyter_book)
     return tmp_path, tmp_path / "_build" / "html" / "index.html", asked
+
+
+def test_what_is_served_as_it_is_concerns_every_page():
+    """Sphinx copies it, and names it with its checksum, only on pages that it writes."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert set(config["sphinx"]["config"]["html_static_path"]) <= set(builds.CONCERN_ALL)
 
 
 def test_a_site_that_is_up_to_date_is_not_built_again(sources):

@@ -14,6 +14,7 @@ CONCERN_ALL = (
     "_config.yml",
     "_toc.yml",
     "book/_static",
+    "book/labs/web",
     "book/publishing",
     "book/requirements.txt",
 )
