@@ -1,5 +1,6 @@
 """The built site in Firefox, opened as files: there each page remembers apart from the others."""
 
+import base64
 import re
 import shutil
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.skipif(not BROWSER, reason="Firefox is not installed")
 CHAPTER = "02_residual_blocks"
 CODE_IS_OPEN = "[...document.querySelectorAll('details.hide')].map((fold) => fold.open)"
 CODE_SWITCH = "[aria-label='Open or close all code']"
+LOOK_WHILE_PRINTING = f"addEventListener('beforeprint', () => (window.printed = {CODE_IS_OPEN}))"
 FORGET = "#quiz > .kept button"
 FORMULAS_ARE_SET = """const [done] = arguments;
 (window.MathJax?.startup.promise ?? Promise.resolve()).then(() => done())"""
@@ -129,6 +131,15 @@ def test_code_is_closed_and_opens_by_click_and_keyboard(tab, folder):
         assert [at for at, is_open in enumerate(tab.value(CODE_IS_OPEN)) if is_open] == [3]
         reach()
         assert not any(tab.value(CODE_IS_OPEN))
+
+
+def test_all_code_is_printed(tab, folder):
+    tab.open(f"{folder}/{CHAPTER}.html")
+    tab.execute_script(LOOK_WHILE_PRINTING, sandbox=None)
+    paper = base64.b64decode(tab._send_message("WebDriver:Print", {}, key="value"))
+    assert paper.startswith(b"%PDF-")
+    assert tab.value("printed") and all(tab.value("printed"))
+    assert not any(tab.value(CODE_IS_OPEN))
 
 
 def test_the_switch_opens_all_code_and_is_remembered(tab, folder):
