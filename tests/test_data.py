@@ -94,7 +94,11 @@ def test_looks_in_the_argument_then_the_variable_then_the_cache(
 def test_downloads_into_the_cache(small, serve, monkeypatch, own_cache):
     serve(small / "FashionMNIST" / "raw")
     assert data.fashion_mnist()[0].source == data.REAL
-    assert sorted(p.name for p in own_cache.rglob("*") if p.is_file()) == sorted(NAMES)
+    files = [path for path in own_cache.rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == sorted(NAMES)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert os.name == "nt" or {p.stat().st_mode & 0o777 for p in files} == {0o666 & ~umask}
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
     assert data.fashion_mnist()[0].source == data.REAL
 
