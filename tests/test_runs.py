@@ -154,7 +154,7 @@ def history(tmp_path, monkeypatch, run):
     """A copy of the library with a history of its own: (its folder, a run of its first commit)."""
     package = shutil.copytree(runs.RECORDED.parent, tmp_path / "resnets", symlinks=True)
     monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
-    runs._code.cache_clear()
+    runs._definitions.cache_clear()
 
     def git(*words):
         name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
@@ -165,17 +165,28 @@ def history(tmp_path, monkeypatch, run):
     git("add", "*.py")
     git("commit", "--quiet", "-m", "first")
     yield package, replace(run, commit=git("rev-parse", "--short=12", "HEAD").stdout.strip())
-    runs._code.cache_clear()
+    runs._definitions.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
         ("training.py", "pct_start=0.25", "pct_start=0.5", ["training"]),
-        ("standin.py", "def drawn_garments", "x = 1\n\n\ndef drawn_garments", ["standin"]),
+        ("training.py", "from tqdm import tqdm", "from tqdm.auto import tqdm", ["training"]),
+        ("experiments/__init__.py", 'if scale == "quick"', 'if scale == "hour"', ["experiments"]),
+        (
+            "models.py",
+            "def imagenet_resnet(depth: int",
+            "def imagenet_resnet(depth: float",
+            ["models"],
+        ),
+        ("device.py", "torch.manual_seed(seed)", "torch.manual_seed(0)", ["device"]),
         ("experiments/fashion.py", "epochs=5", "epochs=6", ["experiments.fashion"]),
         ("training.py", '"""Mean cross-entropy', '"""The mean cross-entropy', []),
         ("training.py", "# How many steps", "# how many steps", []),
+        ("device.py", "get_num_threads()} threads", "get_num_threads()} cores", []),
+        ("models.py", "def cifar_resnet(depth: int", "def cifar_resnet(depth: float", []),
+        ("experiments/__init__.py", "device = best_device()", "device = 'cpu'", []),
         ("pspnet.py", "class PSPNet", "x = 1\n\n\nclass PSPNet", []),
         ("experiments/growth.py", "SHALLOW, DEEP = 8", "SHALLOW, DEEP = 14", []),
     ],
@@ -186,8 +197,20 @@ def test_a_run_knows_what_was_changed_since(history, file, old, new, changed):
     text = (package / file).read_text()
     assert text.count(old) == 1
     (package / file).write_text(text.replace(old, new))
-    runs._code.cache_clear()
+    runs._definitions.cache_clear()
     assert runs.changed_since(run) == changed
+
+
+def test_a_run_on_the_stand_in_rests_on_its_drawings(history):
+    package, run = history
+    run = replace(run, data="drawn stand-in for Fashion-MNIST")
+    assert runs.changed_since(run) == []
+    text = (package / "standin.py").read_text()
+    (package / "standin.py").write_text(
+        text.replace("def drawn_garments", "@print\ndef drawn_garments")
+    )
+    runs._definitions.cache_clear()
+    assert runs.changed_since(run) == ["standin"]
 
 
 def test_without_its_commit_nothing_is_known_of_a_run(history):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # the site shows what was recorded, and has no PyTorch
 RECORDED = Path(__file__).parent / "recorded"
 REAL = "Fashion-MNIST"  # as `data.REAL`
 SCHEMA = 1
+# Where `changed_since` does not look: changes there change no result.
+BOOKKEEPING = ("fashion_mnist", "hardware", "whole_file")
 
 
 @dataclass(frozen=True)
@@ -195,55 +197,105 @@ def summary(runs: list[Run]) -> pd.DataFrame:
 
 
 def changed_since(run: Run) -> list[str] | None:
-    """The library's modules that `run` rests on and that were changed since, by name.
+    """The library's modules in which something that `run` uses was changed since, by name.
 
-    A comment or a docstring is no change, and this module, which writes runs down, is left out.
+    A comment or a docstring is no change, and neither is what a run does not call. What fetches
+    checked files, names the machine or writes files is left out, as is this module.
     None where that is not known: the run's own code was not committed, or this copy of the course
     has no history that reaches back to it.
     """
-    now = _modules(run.name, "")
     if run.commit.endswith("+changes") or not _sources(run.commit):
         return None
-    then = _modules(run.name, run.commit)
-    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    now, then = _used(run, ""), _used(run, run.commit)
+    changed = {use for use in now.keys() | then.keys() if now.get(use) != then.get(use)}
+    return sorted({module for module, _ in changed})
 
 
-def _modules(experiment: str, commit: str) -> dict[str, str]:
-    """The code of an experiment and of all that it imports from the library, at a commit."""
-    found, open_names = {}, {f"experiments.{experiment}"}
-    while open_names:
-        name = open_names.pop()
-        code = _code(name, commit)
-        if code is None or name in found or name == "runs":  # None: what a module defines
+def _used(run: Run, commit: str) -> dict[tuple[str, str], str]:
+    """The code, at a commit, of each definition that a run uses, by module and name."""
+    found, to_follow = {}, {(f"experiments.{run.name}", "run")}
+    if run.data != REAL:
+        to_follow.add(("data", "stand_in"))
+    while to_follow:
+        module, name = use = to_follow.pop()
+        if use in found or module == "runs" or name in BOOKKEEPING:
             continue
-        found[name], imported = code
-        open_names |= imported
+        defined = _definitions(module, commit)
+        if name == "*":
+            to_follow |= {(module, other) for other in defined}
+            continue
+        found[use], uses = defined.get(name, ("", set()))
+        to_follow |= uses | ({(module, "")} if "" in defined else set())
     return found
 
 
 @cache
-def _code(name: str, commit: str) -> tuple[str, set[str]] | None:
-    """A module without comments and docstrings, and the names of what it imports."""
-    package = Path(__file__).parent
-    for path in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
-        if commit:
-            source = _sources(commit).get(path, "")
-        else:
-            source = (package / path).read_text("utf-8") if (package / path).exists() else ""
-        if source:
-            break
-    else:
-        return None
-    tree, imported = ast.parse(source), set()
+def _definitions(module: str, commit: str) -> dict[str, tuple[str, set[tuple[str, str]]]]:
+    """What a module of the library defines, by name: its code, and what that uses of the library.
+
+    Without comments and docstrings. Under "" is what defines nothing; an import defines its names.
+    A use is a module and a name, "*" for all of them.
+    """
+    tree, code, uses = ast.parse(_source(module, commit)), {}, {}
     for node in ast.walk(tree):
         first = getattr(node, "body", None) and isinstance(node.body, list) and node.body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             node.body[0] = ast.Pass()
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "resnets":
-            module = node.module.partition(".")[2]
-            inside = {f"{module}.{alias.name}".strip(".") for alias in node.names}
-            imported |= {module} | inside if module else inside
-    return ast.dump(tree), imported
+    modules = {}  # by the name that they have here
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        origin = getattr(node, "module", None) or ""
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            code[name], uses[name] = f"{origin} {alias.name}", set()
+            if origin.partition(".")[0] == "resnets":
+                parent = origin.partition(".")[2]
+                inside = f"{parent}.{alias.name}".strip(".")
+                if _source(inside, commit):
+                    modules[name] = inside
+                uses[name] = {(inside, "*") if name in modules else (parent, alias.name)}
+    rest = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [_names(node) for node in rest]
+    for node, defines in zip(rest, names, strict=True):
+        for name in defines:
+            code[name] = code.get(name, "") + ast.dump(node)
+    for node, defines in zip(rest, names, strict=True):
+        of_modules = {
+            part.value: (modules[part.value.id], part.attr)
+            for part in ast.walk(node)
+            if isinstance(part, ast.Attribute)
+            and isinstance(part.value, ast.Name)
+            and part.value.id in modules
+        }
+        used = set(of_modules.values())
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and part.id in code and part not in of_modules:
+                used.add((module, part.id))
+        for name in defines:
+            uses[name] = uses.get(name, set()) | used
+    return {name: (code[name], uses[name]) for name in code}
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """The names that a statement at a module's top level defines, or ""."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    parts = ast.walk(node)
+    stored = {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
+    return stored or {""}
+
+
+def _source(module: str, commit: str) -> str:
+    """The text of a module of the library at a commit, now where that is ""; "" if it has none."""
+    package = Path(__file__).parent
+    for path in (f"{module.replace('.', '/')}.py", f"{module.replace('.', '/')}/__init__.py"):
+        path = path.removeprefix("/")
+        if commit and path in _sources(commit):
+            return _sources(commit)[path]
+        if not commit and (package / path).is_file():
+            return (package / path).read_text("utf-8")
+    return ""
 
 
 @cache
