@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import FIRST, ROOT
 
 from resnets import __version__
 
@@ -88,3 +88,9 @@ def test_a_workflow_opens_one_issue_and_then_comments_on_it(tmp_path, found, com
     said, address, *rest = done.stdout.splitlines()
     assert said.strip() == command and address == "https://x/-/y/actions/runs/3"
     assert rest == ["", "~~~", "first", "last", "~~~"]
+
+
+def test_what_the_tests_begin_with_is_there():
+    assert len(set(FIRST)) == len(FIRST)
+    assert all((ROOT / name).is_file() for name in FIRST)
+    assert "--dist loadfile --no-loadscope-reorder" in (ROOT / "Makefile").read_text()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from conftest import ROOT, build
 from IPython.core.inputtransformer2 import TransformerManager
 from nbconvert import HTMLExporter
+from sphinx.errors import ExtensionError
 
 import resnets
 from publishing import __main__, citation, notebooks, site
@@ -226,14 +228,31 @@ def change(copy, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (without_outputs, "02_residual_blocks.ipynb has no outputs"),
-        (executed_in_no_time, "02_residual_blocks.ipynb was executed in 0.000 s"),
-        (never_executed, "02_residual_blocks.ipynb was executed in 0.000 s"),
+        (without_outputs, "has no outputs"),
+        (executed_in_no_time, r"was executed in 0\.000 s"),
+        (never_executed, r"was executed in 0\.000 s"),
+        (edited, "was changed after it was executed"),
+    ],
+)
+def test_a_chapter_that_was_not_executed_as_it_is_is_refused(how, message, tmp_path):
+    (tmp_path / "book").mkdir()
+    for path in notebooks.chapters():
+        shutil.copy(path, tmp_path / "book")
+    app = SimpleNamespace(srcdir=tmp_path)
+    site.check_chapters(app)
+    how(tmp_path)
+    with pytest.raises(ExtensionError, match=rf"02_residual_blocks\.ipynb {message}"):
+        site.check_chapters(app)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
         (edited, "02_residual_blocks.ipynb was changed after it was executed"),
         (empty, "the page book/reference/claims is empty"),
     ],
 )
-def test_the_build_fails_where_nothing_was_executed_or_a_page_is_empty(how, message, tmp_path):
+def test_the_build_fails_where_something_is_refused(how, message, tmp_path):
     done = build(tmp_path, how)
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
