@@ -35,7 +35,7 @@ book: _build/assignments/written
 test: all-packages lint
 	@# Two files at a time, each with half the cores: on two cores faster than one after the other.
 	OMP_NUM_THREADS=$$($(BIN)/python -c "import os; print(max(1, os.cpu_count() // 2))") \
-	$(BIN)/pytest -n 2 --dist loadfile --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS) tests
 
 check: all-packages lint

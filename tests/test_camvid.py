@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,14 +80,14 @@ def test_looks_in_the_argument_then_the_variable_then_the_cache(
     shutil.copytree(small, own_cache)
     assert camvid.camvid()[0].source == "CamVid at 48×36"
     monkeypatch.setenv("RESNETS_DATA", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="no data folder /nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no data folder .*nowhere"):
         camvid.camvid()
 
 
 @pytest.mark.parametrize("file", ["val.txt", "val/val0.png", "valannot/val1.png"])
 def test_a_missing_file_is_named(small, file):
     (small / "CamVid" / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{file} is missing: copy"):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{Path(file)} is missing: copy")):
         camvid.camvid(small)
 
 

@@ -29,6 +29,7 @@ def test_scale_follows_the_hardware_and_the_variable(monkeypatch):
     ],
 )
 def test_best_device(monkeypatch, cuda, mps, expected):
+    monkeypatch.delenv("RESNETS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert device.best_device().type == expected
