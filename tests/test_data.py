@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms.functional import crop, hflip, pad
 
-from resnets import data
+from resnets import data, fashion_files
 
 REAL_DATA = os.environ.get("RESNETS_DATA")
 NAMES = [name for name, _ in FashionMNIST.resources]
@@ -41,7 +41,7 @@ def small(tmp_path, monkeypatch):
         digest = hashlib.md5(gzip.decompress(content)).hexdigest()
         unpacked[name.removesuffix(".gz")] = digest
     monkeypatch.setattr(FashionMNIST, "resources", resources)
-    monkeypatch.setattr(data, "UNPACKED", unpacked)
+    monkeypatch.setattr(fashion_files, "UNPACKED", unpacked)
     return tmp_path / "data"
 
 
@@ -53,6 +53,10 @@ def serve(server, monkeypatch):
 
 def contents(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_classes_are_those_that_torchvision_names():
+    assert list(data.CLASSES) == FashionMNIST.classes
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="RESNETS_DATA is not set")
@@ -150,7 +154,7 @@ def test_a_file_that_is_damaged_packed_and_whole_unpacked_is_read(small):
 
 @pytest.mark.skipif(not REAL_DATA, reason="RESNETS_DATA is not set")
 def test_the_checksums_of_unpacked_files_are_those_of_the_published_ones():
-    for name, digest in data.UNPACKED.items():
+    for name, digest in fashion_files.UNPACKED.items():
         packed = Path(REAL_DATA, "FashionMNIST", "raw", f"{name}.gz").read_bytes()
         assert hashlib.md5(gzip.decompress(packed)).hexdigest() == digest
 
@@ -193,15 +197,17 @@ def test_a_damaged_cache_is_filled_again(small, serve, own_cache, monkeypatch, h
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_cache_that_cannot_be_written_is_done_without(small, serve, monkeypatch, capsys, code):
+def test_a_cache_that_cannot_be_written_is_done_without(
+    small, serve, monkeypatch, capsys, own_cache, code
+):
     def refused(path, **_):
         raise OSError(code, os.strerror(code))
 
     serve(small / "FashionMNIST" / "raw")
     monkeypatch.setattr(Path, "mkdir", refused)
-    monkeypatch.setattr(data, "_read", lambda files: tuple(path.read_bytes() for path in files))
-    read = data.fashion_mnist()
-    assert read == tuple((small / "FashionMNIST" / "raw" / name).read_bytes() for name in NAMES)
+    monkeypatch.setattr(fashion_files, "_read", lambda files: [path.read_bytes() for path in files])
+    read = fashion_files.find([], own_cache)
+    assert read == [(small / "FashionMNIST" / "raw" / name).read_bytes() for name in NAMES]
     said = capsys.readouterr().out
     assert "for this session alone" in said and "RESNETS_DATA" in said
 

@@ -1,49 +1,29 @@
 """Images as uint8 tensors that live on the device; Fashion-MNIST, and a drawn stand-in for it."""
 
-import errno
-import gzip
 import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from zipfile import BadZipFile
 
 import platformdirs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.datasets import FashionMNIST
-from torchvision.datasets.utils import check_integrity, download_url
 
-from resnets import downloads
-from resnets.files import whole_file
+from resnets.downloads import NoNetwork
 from resnets.standin import drawn_garments
 
 REAL = "Fashion-MNIST"
 STAND_IN = "drawn stand-in for Fashion-MNIST"
-CLASSES = tuple(FashionMNIST.classes)
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 # Of the 60,000 training images, scaled to [0, 1].
 MEAN, SD = 0.2860, 0.3530
 # The label of a pixel that has no class, as is usual; losses and metrics leave it out.
 VOID = 255
-
-
-# Of the four files unpacked; torchvision has those of the packed ones.
-UNPACKED = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
-# How a download fails.
-FAILED = (RuntimeError, URLError, HTTPException, TimeoutError, ConnectionError, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -278,28 +258,19 @@ def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]
         FileNotFoundError: `folder` or `RESNETS_DATA` names no folder.
         OSError: the disk is full.
     """
+    # Here, since it imports torchvision, which takes longer than all the rest.
+    from resnets import fashion_files
+
     *named, cache = data_folders(folder)
-    for place in named:
-        raw = place / "FashionMNIST" / "raw"
-        files, wrong = _published(raw)
-        if not wrong:
-            return _read(files)
-        if any(path.exists() for path in _names(raw)):
-            raise ValueError(f"{raw} {' and '.join(wrong)}: copy the published files there")
-        if misplaced := _misplaced(place):
-            raise ValueError(f"Fashion-MNIST is looked for in {raw}, but {misplaced}")
-    raw = cache / "FashionMNIST" / "raw"
-    files, wrong = _published(raw)
-    if not wrong:
-        return _read(files)
     try:
-        return _download(raw)
+        parts = fashion_files.find(named, cache)
     except NoNetwork as error:
         print(
             f"Fashion-MNIST is not on this machine and cannot be downloaded ({error}). "
             f"Using the {STAND_IN}."
         )
         return stand_in()
+    return tuple(ImageSet(*part, REAL) for part in parts)
 
 
 def data_folders(folder: str | Path | None) -> list[Path]:
@@ -320,126 +291,3 @@ def stand_in() -> tuple[ImageSet, ImageSet]:
     return tuple(
         ImageSet(*drawn_garments(n, seed), STAND_IN) for n, seed in ((10_000, 0), (2_000, 1))
     )
-
-
-def _names(raw: Path) -> list[Path]:
-    """Where each of the four files may be, packed and unpacked."""
-    packed = [raw / name for name, _ in FashionMNIST.resources]
-    return packed + [path.with_suffix("") for path in packed]
-
-
-def _published(raw: Path) -> tuple[list[Path], list[str]]:
-    """Those of the four files that are there as published, and what is wrong with the others."""
-    files, wrong = [], []
-    for name, md5 in FashionMNIST.resources:
-        packed = raw / name
-        unpacked = packed.with_suffix("")
-        sums = {packed: md5, unpacked: UNPACKED[unpacked.name]}
-        good = [path for path, md5 in sums.items() if check_integrity(path, md5)]
-        there = [path for path in sums if path.exists()]
-        if good:
-            files.append(good[0])
-        elif there:
-            wrong.append(f"has a damaged {there[0].name} (its md5 is not {sums[there[0]]})")
-        else:
-            wrong.append(f"lacks {name}")
-    return files, wrong
-
-
-def _misplaced(place: Path) -> str:
-    """Where the files are instead, up to three folders down, and what to do; empty if nowhere."""
-    packed = FashionMNIST.resources[0][0]
-    for depth in range(4):
-        for name in (packed, packed.removesuffix(".gz")):
-            for path in place.glob("*/" * depth + name):
-                if path.parts[-3:-1] == ("FashionMNIST", "raw"):
-                    return f"{path} was found: name {path.parents[2]} as the folder of data"
-                return f"{path} was found: move the four files"
-    return ""
-
-
-def _read(files: list[Path]) -> tuple[ImageSet, ImageSet]:
-    """Read the four files, packed or not."""
-    with _unpacking_folder("Fashion-MNIST", 130) as folder:
-        raw = folder / "FashionMNIST" / "raw"
-        raw.mkdir(parents=True)
-        for path in files:
-            if path.suffix == ".gz":
-                with gzip.open(path) as source, (raw / path.stem).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-            else:
-                shutil.copyfile(path, raw / path.name)
-        parts = [FashionMNIST(folder, train=train) for train in (True, False)]
-    return tuple(ImageSet(part.data, part.targets, REAL) for part in parts)
-
-
-class NoNetwork(Exception):
-    """What should be downloaded cannot be."""
-
-
-def _download(raw: Path) -> tuple[ImageSet, ImageSet]:
-    """Download the four files to a temporary folder, read them, and copy each to `raw`, whole."""
-    names = [name for name, _ in FashionMNIST.resources]
-    with downloading("Fashion-MNIST", 130) as folder:
-        for name, md5 in FashionMNIST.resources:
-            _fetch(name, md5, folder)
-        images = _read([folder / name for name in names])
-        try:
-            for name in names:
-                with whole_file(raw / name) as path:
-                    shutil.copyfile(folder / name, path)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            print(
-                f"Fashion-MNIST was downloaded for this session alone, since {raw} cannot be "
-                "written. To keep it, put its four files into FashionMNIST/raw in a folder, and "
-                "name that folder in RESNETS_DATA."
-            )
-    return images
-
-
-def _fetch(name: str, md5: str, folder: Path) -> None:
-    """Download one file from the first mirror that has it."""
-    for mirror in FashionMNIST.mirrors:
-        try:
-            return download_url(mirror + name, folder, md5=md5)
-        except FAILED as error:
-            last = error
-    raise last
-
-
-@contextmanager
-def downloading(what: str, megabytes: int) -> Iterator[Path]:
-    """A temporary folder in which torchvision downloads `what`.
-
-    Raises:
-        NoNetwork: the download failed; the message says why.
-        OSError: the disk is full.
-    """
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none, and a silent network would hang it
-    try:
-        with _unpacking_folder(what, megabytes) as folder:
-            try:
-                yield folder
-            except FAILED as error:
-                raise NoNetwork(downloads.cause(error, folder)) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-@contextmanager
-def _unpacking_folder(what: str, megabytes: int) -> Iterator[Path]:
-    """A temporary folder; a disk that is full says what to do."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            yield Path(folder)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full: {what} needs {megabytes} MB in {tempfile.gettempdir()} and in "
-                "the cache; free some space, or set TMPDIR to a folder on a larger disk",
-            ) from error

@@ -1,13 +1,64 @@
-"""Why a download failed, in words that say what to do."""
+"""Download into a temporary folder; why that failed, in words that say what to do."""
 
+import errno
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 from zipfile import BadZipFile
+
+# How a download fails.
+FAILED = (RuntimeError, URLError, HTTPException, TimeoutError, ConnectionError, BadZipFile)
+
+
+class NoNetwork(Exception):
+    """What should be downloaded cannot be."""
+
+
+@contextmanager
+def downloading(what: str, megabytes: int) -> Iterator[Path]:
+    """A temporary folder in which torchvision downloads `what`.
+
+    Raises:
+        NoNetwork: the download failed; the message says why.
+        OSError: the disk is full.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none, and a silent network would hang it
+    try:
+        with unpacking_folder(what, megabytes) as folder:
+            try:
+                yield folder
+            except FAILED as error:
+                raise NoNetwork(cause(error, folder)) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+@contextmanager
+def unpacking_folder(what: str, megabytes: int) -> Iterator[Path]:
+    """A temporary folder; a disk that is full says what to do.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk is full: {what} needs {megabytes} MB in {tempfile.gettempdir()} and in "
+                "the cache; free some space, or set TMPDIR to a folder on a larger disk",
+            ) from error
 
 
 def cause(error: BaseException, arrived: Path) -> str:
