@@ -30,13 +30,13 @@ BLOCKS = [f"{stage}.{number}" for stage in (1, 2, 3) for number in range(3)]
 # What a script in the page computes: the logits of 500 images, for each lesion of a network.
 PARITY = """
 async ([kernel, images, lesions]) => {
-  const engine = await labs.Engine.create(kernel ? labs.kernel : "");
+  const engine = await inference.Engine.create(kernel ? labs.kernel : "");
   const data = await labs.load("take-apart", "take_apart_data.js");
   const pixels = await labs.inflate(data.images);
   const found = [];
   const times = [];
   for (const content of data.networks) {
-    const network = await labs.Network.create(engine, content);
+    const network = await inference.Network.create(engine, content);
     for (const { order, off } of lesions[content.name]) {
       const logits = new Float32Array(10 * images);
       for (let i = 0; i < images; i++) {
