@@ -1,10 +1,10 @@
 """What the lab *Shoe switch* shows: two networks' maps of scenes whose shoe and top are changed.
 
-The FCN and PSPNet of section 6.7 are trained on outfits by the experiment `context`, for 5 and for
-15 epochs. In that experiment's test scenes, the shoe and the top are then exchanged; places, sizes,
-noise and everything else in the scenes stay. The script `web/shoe_switch_data.js` has some scenes
-and the networks' maps of them. The recorded run beside this file says how they were trained, and
-what they make of the tops of all test scenes.
+The FCN and PSPNet of section 6.7 are trained on outfits by the experiment `context`, for 5 epochs.
+In that experiment's test scenes, the shoe and the top are then exchanged; places, sizes, noise and
+everything else in the scenes stay. The script `web/shoe_switch_data.js` has some scenes and the
+networks' maps of them. The recorded run beside this file says how they were trained, and what they
+make of the tops of all test scenes.
 
     PYTHONPATH=book python -m labs.shoe_switch
 """
@@ -14,10 +14,11 @@ from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from labs.take_apart import packed
+from labs.take_apart import packed, unpacked
 from resnets import data, metrics, runs
 from resnets.data import CLASSES, ImageSet, LabeledScenes
 from resnets.device import best_device, seed_everything
@@ -28,10 +29,10 @@ from resnets.training import fit, predict_labels
 
 SCALE, SEED = "hour", 0
 CONFIG = context.CONFIGS[SCALE]
-NETWORKS = ("FCN", "PSPNet", "FCN, longer", "PSPNet, longer")
+NETWORKS = ("FCN", "PSPNet")
 SHOES, TOPS = tuple(OUTFITS), tuple(OUTFITS.values())
 WORN = tuple(product(SHOES, TOPS))
-SHOWN = 5  # scenes
+SHOWN = 6  # scenes
 GRAYS = 32  # that a pixel of a shown scene is rounded down to
 SCRIPT = Path(__file__).parent / "web" / "shoe_switch_data.js"
 RUN = Path(__file__).parent / f"shoe_switch-{SCALE}-seed{SEED}.json"
@@ -46,14 +47,13 @@ def train(name: str, scenes: LabeledScenes) -> tuple[PSPNet, list[dict[str, floa
     """One of the experiment's networks, and its history; from its checkpoint if there is one."""
     seed_everything(SEED)
     model = context.network(name, CONFIG).to(scenes.labels.device)
-    longer = CONFIG.longer if name.endswith("longer") else 1
     history = fit(
         model,
         scenes,
-        replace(CONFIG.recipe, epochs=longer * CONFIG.recipe.epochs),
+        CONFIG.recipe,
         seed=SEED,
         checkpoint=checkpoint_folder("context", SCALE, SEED) / f"outfits, {name}.pt",
-        label=f"{name:14}",
+        label=f"{name:6}",
     )
     return model, history
 
@@ -89,13 +89,13 @@ def shares(predicted: Tensor, labels: Tensor, top: str) -> dict[str, float]:
     }
 
 
-def content(scenes: list[LabeledScenes], maps: list[list[Tensor]]) -> dict:
+def content(scenes: list[LabeledScenes], maps: list[list[Tensor]], tops: list[dict]) -> dict:
     """What the script says; `read_script` turns it back.
 
-    `scenes` are those of `WORN`, in its order, and `maps` each network's of them. To take little
-    room, only five of the nine are written for each scene: the first, and what changes in it with
-    the second and third shoe and top, as exclusive or. Maps are written as exclusive or with the
-    truth.
+    `scenes` are those of `WORN`, in its order, `maps` each network's of them, and `tops` the rows
+    of the run. To take little room, of the nine pictures of a scene five are written: the first,
+    and what changes in it with the second and third shoe and top, as exclusive or. Maps are
+    written as exclusive or with the truth.
     """
 
     def changes(pictures: list[Tensor]) -> bytes:
@@ -112,10 +112,49 @@ def content(scenes: list[LabeledScenes], maps: list[list[Tensor]]) -> dict:
         "scenes": len(truth[0]),
         "side": SIDE,
         "grays": GRAYS,
+        "tested": CONFIG.test_scenes,
+        "shares": [[round(row[f"as {top}"], 4) for top in TOPS] for row in tops],
         "images": packed(changes([each.images[:, 0] // (256 // GRAYS) for each in scenes])),
         "truth": packed(changes(truth)),
         "maps": packed(torch.stack(wrong).numpy().tobytes()),
     }
+
+
+def read_script() -> dict:
+    """The script's content, with what is packed as pictures.
+
+    `images` and `truth` (WORN, scenes, SIDE, SIDE) and `maps` (networks, WORN, scenes, SIDE, SIDE),
+    uint8.
+    """
+    text = SCRIPT.read_text().removeprefix(NOTICE)
+    found = json.loads(text.removeprefix(BEFORE).removesuffix(AFTER))
+
+    def pictures(name: str) -> Tensor:
+        flat = torch.from_numpy(np.frombuffer(unpacked(found[name]), np.uint8).copy())
+        return flat.reshape(-1, SHOWN, SIDE, SIDE)
+
+    for name in ("images", "truth"):
+        first, *changes = pictures(name)
+        shoes, tops = ([torch.zeros_like(first), *two] for two in (changes[:2], changes[2:]))
+        found[name] = torch.stack([first ^ shoe ^ top for shoe, top in product(shoes, tops)])
+    wrong = pictures("maps").reshape(len(NETWORKS), *found["truth"].shape)
+    return found | {"maps": wrong ^ found["truth"]}
+
+
+def table() -> str:
+    """The figure that stands where there is no lab: what tops are taken for, of all test scenes."""
+    heads = [f"{name}: {what}" for name in NETWORKS for what in ("right", "as the shoe's top")]
+    rows = [["shoe", "top", *heads], ["---"] * (2 + len(heads))]
+    measured = {(r["network"], r["shoe"], r["top"]): r for r in runs.read(RUN).measured["tops"]}
+    for shoe, top in WORN:
+        row = [shoe, top]
+        for name in NETWORKS:
+            found = measured[name, shoe, top]
+            row.append(f"{100 * found[f'as {top}']:.0f} %")
+            followed = OUTFITS[shoe] != top
+            row.append(f"{100 * found[f'as {OUTFITS[shoe]}']:.0f} %" if followed else "–")
+        rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def main() -> None:
@@ -144,7 +183,8 @@ def main() -> None:
             row = {"network": name, "shoe": shoe, "top": top}
             tops.append(row | shares(predicted, scenes.labels, top))
     text = json.dumps(
-        content([scenes[:SHOWN] for scenes in dressed.values()], maps), separators=(",", ":")
+        content([scenes[:SHOWN] for scenes in dressed.values()], maps, tops),
+        separators=(",", ":"),
     )
     SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
     run = runs.new_run(
