@@ -89,13 +89,13 @@ def shares(predicted: Tensor, labels: Tensor, top: str) -> dict[str, float]:
     }
 
 
-def content(scenes: list[LabeledScenes], maps: list[list[Tensor]], tops: list[dict]) -> dict:
+def content(scenes: list[LabeledScenes], maps: list[list[Tensor]], run: runs.Run) -> dict:
     """What the script says; `read_script` turns it back.
 
-    `scenes` are those of `WORN`, in its order, `maps` each network's of them, and `tops` the rows
-    of the run. To take little room, of the nine pictures of a scene five are written: the first,
-    and what changes in it with the second and third shoe and top, as exclusive or. Maps are
-    written as exclusive or with the truth.
+    `scenes` are those of `WORN`, in its order, and `maps` each network's of them. To take little
+    room, of the nine pictures of a scene five are written: the first, and what changes in it with
+    the second and third shoe and top, as exclusive or. Maps are written as exclusive or with the
+    truth.
     """
 
     def changes(pictures: list[Tensor]) -> bytes:
@@ -113,7 +113,8 @@ def content(scenes: list[LabeledScenes], maps: list[list[Tensor]], tops: list[di
         "side": SIDE,
         "grays": GRAYS,
         "tested": CONFIG.test_scenes,
-        "shares": [[round(row[f"as {top}"], 4) for top in TOPS] for row in tops],
+        "conditions": runs.conditions([run]).splitlines()[1],
+        "shares": [[round(r[f"as {top}"], 4) for top in TOPS] for r in run.measured["tops"]],
         "images": packed(changes([each.images[:, 0] // (256 // GRAYS) for each in scenes])),
         "truth": packed(changes(truth)),
         "maps": packed(torch.stack(wrong).numpy().tobytes()),
@@ -182,11 +183,6 @@ def main() -> None:
             maps[-1].append(predicted[:SHOWN])
             row = {"network": name, "shoe": shoe, "top": top}
             tops.append(row | shares(predicted, scenes.labels, top))
-    text = json.dumps(
-        content([scenes[:SHOWN] for scenes in dressed.values()], maps, tops),
-        separators=(",", ":"),
-    )
-    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
     run = runs.new_run(
         name="shoe_switch",
         scale=SCALE,
@@ -199,6 +195,11 @@ def main() -> None:
         device=device,
     )
     assert run.write(RUN.parent) == RUN
+    text = json.dumps(
+        content([scenes[:SHOWN] for scenes in dressed.values()], maps, run),
+        separators=(",", ":"),
+    )
+    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
     print(f"{SCRIPT.name}: {SCRIPT.stat().st_size / 1e3:.0f} kB")
     print(runs.finals([run]).to_string(index=False))
 
