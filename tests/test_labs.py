@@ -396,7 +396,7 @@ def test_the_lesions_that_a_reader_makes_are_python_s(
         lab.live.get_by_label(statistics, exact=True).check()
         slider = lab.live.get_by_role("slider")
         slider.fill(str(image))
-        lab.tab.wait_for_function(JUDGED)
+        lab.tab.wait_for_function(JUDGED, timeout=120_000)
         lab.settle()
         swapped = [f"layer{part[0]}.{part[1]}" for part in swap.split("-") if part]
         blocks = [f"layer{block}" for block in off]
@@ -428,7 +428,7 @@ def test_the_lab_starts_with_a_contrast_and_announces_what_changes(browser, page
     with Lab(browser, pages["take-apart"]) as lab:
         lab.start()
         total = lab.live.locator(".lab-total [data-right]")
-        lab.tab.wait_for_function(JUDGED)
+        lab.tab.wait_for_function(JUDGED, timeout=120_000)
         residual, plain = (int(total.nth(i).get_attribute("data-right")) for i in (0, 1))
         assert residual > 350 > 150 > plain
         told = lab.told(lambda: lab.live.get_by_label("3.2", exact=True).press("Space"))

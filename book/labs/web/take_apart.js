@@ -237,7 +237,6 @@
       if (state.statistics !== "renewed" || column.renewed === wanted) return;
       column.renewed = "";
       column.judged.textContent = "renewing the statistics …";
-      column.right.node.dataset.done = 0;
       const breathe = breath();
       const pause = async () => {
         await breathe();
@@ -275,6 +274,10 @@
       const inTurn = async (step) => {
         for (const column of columns) if (current()) await step(column, current);
       };
+      for (const { right, judged } of columns) {
+        right.node.dataset.done = "0"; // what is shown is still of the lesion before
+        judged.textContent = "counting …";
+      }
       const ready = Promise.resolve().then(() => inTurn(renew));
       return (underway = { wanted, ready, judged: ready.then(() => inTurn(judge)) });
     }
