@@ -4,7 +4,7 @@
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address into the chapters; `make links` asks every link for an answer.
 # `make record SCALE=hour` records every experiment; stopped, it goes on when it is called again.
-# `make bench` times d2l's lesson and the course's on this machine.
+# `make bench` times d2l's lesson and the course's on this machine, and `make bench-labs` the networks in the page.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(shell for name in python3 python python3.13 python3.12 python3.11; do $$name -c \
 	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$name; break; }; done)
@@ -27,7 +27,7 @@ unexport PYTHONPATH PYTHONHOME
 # In a commit's hook, these would lead the tests' own repositories to this one.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: book test check lint assignments grade standalone address links execute record bench lock clean site-packages all-packages
+.PHONY: book test check lint assignments grade standalone address links execute record bench bench-labs lock clean site-packages all-packages
 
 book: _build/assignments/written
 	@$(PUBLISHING) site
@@ -74,6 +74,9 @@ record: all-packages  # [SCALE=quick|hour|full]
 
 bench: all-packages  # [SCALE=quick|hour|full]
 	$(BIN)/python -m resnets bench $(if $(SCALE),--scale $(SCALE))
+
+bench-labs: all-packages  # needs Chromium
+	PYTHONPATH=book:book/assignments:tests $(BIN)/python tests/bench_labs.py
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \
