@@ -1,16 +1,55 @@
-"""Labs: which scripts a page needs for the figures in it that answer back."""
+"""Labs: the figures of the chapters that answer back, and which scripts a page needs for them."""
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[1] / "labs" / "web"
 FRAME = re.compile(r'<div class="lab" data-lab="([a-z-]+)">')
-# The scripts of each lab, in their order; data come when the reader starts it.
-SCRIPTS = {
-    "take-apart": ("kernel.js", "engine.js", "take_apart.js"),
-    "dilation": ("dilation.js",),
-    "degradation": ("degradation.js",),
-    "shattering": ("shattering.js",),
+
+
+class Lab(NamedTuple):
+    """A lab: its title, the question that it answers, and its scripts in their order.
+
+    Data come when the reader starts it.
+    """
+
+    title: str
+    question: str
+    scripts: tuple[str, ...]
+
+
+LABS = {
+    "take-apart": Lab(
+        "Take a network apart",
+        "Which blocks can a trained network do without, with shortcuts and without?",
+        ("kernel.js", "engine.js", "take_apart.js"),
+    ),
+    "dilation": Lab(
+        "Stride or dilation",
+        "Which dilation keeps every output when a stride is left out?",
+        ("dilation.js",),
+    ),
+    "degradation": Lab(
+        "Degradation",
+        "Do deeper plain networks train worse at every rate, and with every seed?",
+        ("degradation.js",),
+    ),
+    "shattering": Lab(
+        "Shattered gradients",
+        "From which depth on are the gradients at neighboring inputs no longer alike?",
+        ("shattering.js",),
+    ),
+    "receptive-field": Lab(
+        "Receptive field",
+        "How much of what a feature can see does it use?",
+        ("receptive_field.js",),
+    ),
+    "paths": Lab(
+        "Paths",
+        "How many paths does a deleted block take with it, and which lengths bring most?",
+        ("paths.js",),
+    ),
 }
 
 
@@ -21,9 +60,9 @@ def files(body: str) -> list[str]:
         ValueError: a lab that does not exist.
     """
     names = list(dict.fromkeys(FRAME.findall(body)))
-    if unknown := [name for name in names if name not in SCRIPTS]:
+    if unknown := [name for name in names if name not in LABS]:
         raise ValueError(f"there is no lab {', '.join(unknown)}: see publishing/labs.py")
     if not names:
         return []
-    scripts = [script for name in names for script in SCRIPTS[name]]
+    scripts = [script for name in names for script in LABS[name].scripts]
     return list(dict.fromkeys(("labs.css", "lab.js", *scripts)))
