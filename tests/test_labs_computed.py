@@ -2,12 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
+import torch
 from lab_pages import write_page
 from test_browser import browser, pytestmark  # noqa: F401
 from test_labs import Lab
 
-from labs import paths, receptive_field
+from labs import bottleneck, checkpointing, image_size, iou_painter, paths, pyramid, receptive_field
 
 
 class Shown(Lab):
@@ -37,6 +39,13 @@ def lab(request, browser, tmp_path):  # noqa: F811
     page = write_page(tmp_path / "site", request.param)
     with Shown(browser, page.as_uri()) as shown:
         yield shown.start()
+
+
+def rows(lab):
+    """The numbers in the rows of its table."""
+    texts = lab.live.locator(".lab-values tbody tr").all_inner_texts()
+    cells = [text.replace(",", "").replace(" %", "").split("\t")[1:] for text in texts]
+    return [list(map(float, row)) for row in cells]
 
 
 def the_lab(name):
@@ -98,3 +107,155 @@ def test_blocks_are_deleted_by_their_boxes(lab):
     assert "A plain network would have no path" in lab.live.inner_text()
     assert "9 to 22 blocks" in lab.told(lambda: lab.live.get_by_role("slider").fill("4"))
     assert lab.link() == "#lab-paths_on-59_factor-4"
+
+
+@the_lab("iou-painter")
+def test_a_painted_map_is_judged_as_by_the_library_s_metrics(lab):
+    striped = torch.arange(96) % 4
+    for predicted in (*iou_painter.PREDICTIONS.values(), striped):
+        lab.show(brush=2, map="".join(map(str, predicted.tolist())))
+        accuracy, miou, expected = iou_painter.judged(predicted)
+        shown = lab.numbers(".lab-verdict")
+        assert shown == pytest.approx([100 * accuracy, 100 * miou], abs=0.051)
+        assert np.array(rows(lab)) == pytest.approx(expected.numpy(), abs=0.00051)
+        crosses = lab.live.locator(".lab-wrong").get_attribute("d").count("M")
+        assert crosses == (predicted != iou_painter.TRUE).sum()
+    truth = lab.live.get_by_role("img", name="The true classes").locator("rect")
+    looks = [truth.nth(i).get_attribute("class") for i in range(96)]
+    assert looks == [f"lab-class-{number}" for number in iou_painter.TRUE.tolist()]
+
+
+@the_lab("iou-painter")
+def test_a_map_is_painted_by_keys_by_pointer_and_by_buttons(lab):
+    canvas = lab.live.get_by_label("Your prediction")
+    told = lab.told(lambda: canvas.press("Space"))  # it begins on the lost pole
+    assert "IoU of the pole: 0.167" in told
+    canvas.press("ArrowUp")
+    assert "Row 4, column 10: pole, painted as sky" in lab.live.inner_text()
+    assert "IoU of the pole: 0.333" in lab.told(lambda: canvas.press("Enter"))
+    for text, expected in (("car and pole lost", 0), ("all right", 1)):
+        told = lab.told(lambda text=text: lab.live.get_by_role("button", name=text).last.click())
+        assert f"IoU of the pole: {expected}.000" in told
+    box = canvas.locator("svg").bounding_box()
+    side = box["width"] / 12
+    lab.tab.mouse.move(box["x"] + 0.5 * side, box["y"] + 0.5 * side)
+    lab.tab.mouse.down()
+    lab.tab.mouse.move(box["x"] + 2.5 * side, box["y"] + 0.5 * side, steps=8)
+    lab.tab.mouse.up()
+    assert lab.link().partition("_map-")[2].startswith("33300000")
+
+
+@the_lab("image-size")
+def test_what_each_stage_costs_is_what_pytorch_counts(lab):
+    for size in (28, 33, 50, 97, 224):
+        lab.show(size=size)
+        sides, work, met = image_size.products(size)
+        idle = image_size.idle(size)
+        shown = np.array(rows(lab))
+        assert shown[:, 0] == pytest.approx(np.array(work) / 1e6, abs=0.051)
+        assert shown[:, 1] == pytest.approx(100 * (1 - np.array(met) / work), abs=0.051)
+        assert shown[:, 2].tolist() == idle
+        total, parameters = image_size.totals(size)
+        share = 100 * (sum(work) - sum(met)) / total
+        assert lab.numbers(".lab-verdict") == pytest.approx([total / 1e6, share], abs=0.051)
+        assert lab.numbers("p", "meet nothing") == [sum(idle), parameters]
+        for side in sides[1:]:
+            assert lab.live.locator("svg").get_by_text(f"{side}×{side}", exact=True).count()
+
+
+@the_lab("image-size")
+def test_images_grow_by_their_slider(lab):
+    slider = lab.live.get_by_role("slider")
+    slider.fill("32")
+    assert "padding. 0 of 11,175,370" in lab.told(lambda: slider.press("ArrowRight"))
+    assert lab.link() == "#lab-image-size_size-33"
+
+
+@the_lab("checkpointing")
+def test_the_peak_is_what_pytorch_s_checkpoints_keep(lab):
+    for depth, segments, kept in ((110, 6, 4), (20, 4, 8), (326, 27, 4), (56, 27, 1), (110, 1, 3)):
+        lab.show(depth=depth, segments=segments, kept=kept)
+        blocks = checkpointing.BLOCKS[depth]
+        peak, whole = (checkpointing.peak(blocks, count, kept) for count in (segments, None))
+        sizes = sorted(set(checkpointing.lengths(blocks, segments)))
+        shown = lab.numbers(".lab-verdict")
+        assert shown == [segments, *sizes, peak, round(100 * peak / whole, 1), whole]
+        if blocks < 60:
+            expected = pytest.approx(checkpointing.least(blocks, kept), abs=0.051)
+            assert lab.numbers("p", "Least: ") == expected
+        path = lab.live.locator(".lab-memory").get_attribute("d")
+        heights = [float(height) for height in re.findall(r"V([\d.]+)h", path)]
+        assert len(heights) == 3 * blocks
+        assert 110 - min(heights) == pytest.approx(102)
+        assert heights[blocks - 1] == pytest.approx(110 - 102 * segments / peak, abs=0.051)
+
+
+@the_lab("checkpointing")
+def test_there_are_no_more_segments_than_blocks(lab):
+    sliders = lab.live.get_by_role("slider")
+    assert "14 segments of 3 or 4" in lab.told(lambda: sliders.first.fill("14"))
+    assert "9 segments of 1 block:" in lab.told(lambda: lab.live.get_by_label("ResNet-20").check())
+    assert sliders.first.get_attribute("max") == "9"
+    lab.told(lambda: sliders.last.fill("1"))
+    assert lab.link() == "#lab-checkpointing_depth-20_segments-9_kept-1"
+
+
+@the_lab("bottleneck")
+def test_both_blocks_cost_what_pytorch_counts(lab):
+    for basic, wide in ((4, 1), (4, 4), (32, 7), (1, 32)):
+        lab.show(basic=basic, bottleneck=wide)
+        pair = bottleneck.costs("basic", 16 * basic), bottleneck.costs("bottleneck", 64 * wide)
+        texts = [t for t in lab.live.locator("svg text").all_text_contents() if ":" in t]
+        numbers = [float(re.sub(r"[^\d.]", "", text)) for text in texts]
+        expected = [block[i] / unit for i, unit in enumerate((1, 1e6, 1e6)) for block in pair]
+        assert numbers == pytest.approx(expected, rel=2e-3)
+        ratios = [pair[1][i] / pair[0][i] for i in (0, 2)]
+        assert lab.numbers(".lab-verdict") == pytest.approx(ratios, rel=2e-3, abs=0.0011)
+        assert pair[1][1] / pair[0][1] == pair[1][0] / pair[0][0]
+
+
+@the_lab("bottleneck")
+def test_each_block_is_widened_by_its_slider(lab):
+    sliders = lab.live.get_by_role("slider")
+    assert "0.944 times the weights" in lab.told(lambda: sliders.last.fill("4"))
+    assert "12.000 times the memory" in lab.told(lambda: sliders.first.fill("1"))
+    assert lab.link() == "#lab-bottleneck_basic-1_bottleneck-4"
+
+
+@the_lab("pyramid")
+def test_a_bin_is_that_of_the_library_s_pyramid(lab):
+    settings = ((6, "average", 23, 20, 4), (3, "max", 12, 1, 12), (2, "average", 7, 4, 3))
+    for bins, pool, side, row, column in (*settings, (1, "max", 6, 6, 6), (6, "max", 6, 2, 2)):
+        lab.show(bin=bins, pool=pool, side=side, row=row, column=column)
+        small, large = (f(side, bins, pool) for f in (pyramid.pooled, pyramid.stretched))
+        *edges, value = lab.numbers(".lab-verdict")
+        i, j = ((2 * at - 1) * bins // (2 * side) for at in (row, column))
+        assert edges == [*pyramid.region(side, bins, i), *pyramid.region(side, bins, j)]
+        assert edges[0] <= row <= edges[1] and edges[2] <= column <= edges[3]
+        assert value == pytest.approx(small[i, j].item(), abs=0.00051)
+        itself = pyramid.channel(side)[0, 0, row - 1, column - 1].item()
+        expected = pytest.approx([itself, large[row - 1, column - 1].item()], abs=0.00051)
+        assert lab.numbers("p", "The pixel itself") == expected
+        filled = [lab.live.locator("svg").nth(k).locator(".lab-pixels") for k in (1, 2)]
+        for rects, expected in zip(filled, (small, large), strict=True):
+            opacities = rects.evaluate_all("all => all.map((e) => +e.getAttribute('fill-opacity'))")
+            assert opacities == pytest.approx(expected[expected > 0].tolist(), abs=0.000051)
+
+
+@the_lab("pyramid")
+def test_a_pixel_is_picked_by_sliders_and_on_the_map(lab):
+    side, row, column = (lab.live.get_by_role("slider").nth(i) for i in range(3))
+    told = lab.told(lambda: row.fill("9"))
+    assert "Rows 9 to 12, columns 1 to 4: the average is 0.000" in told
+    assert "the maximum is 0.800" in lab.told(
+        lambda: (lab.live.get_by_label("maximum").check(), column.fill("10"))
+    )
+    assert "Rows 6 to 6, columns 6 to 6" in lab.told(
+        lambda: (side.fill("6"), lab.live.get_by_label("6×6").check())
+    )
+    box = lab.live.locator("svg").first.bounding_box()
+    lab.tab.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.9 * box["height"])
+    lab.tab.mouse.down()
+    lab.tab.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.1 * box["height"], steps=5)
+    lab.tab.mouse.up()
+    assert lab.link() == "#lab-pyramid_bin-6_pool-max_side-6_row-1_column-3"

@@ -50,6 +50,31 @@ LABS = {
         "How many paths does a deleted block take with it, and which lengths bring most?",
         ("paths.js",),
     ),
+    "iou-painter": Lab(
+        "IoU painter",
+        "Which mistakes does pixel accuracy overlook?",
+        ("iou_painter.js",),
+    ),
+    "image-size": Lab(
+        "Image size",
+        "From which size of image on does every weight of ResNet-18 meet a pixel?",
+        ("image_size.js",),
+    ),
+    "checkpointing": Lab(
+        "Checkpointing",
+        "Into how many segments should a network be cut to need the least memory?",
+        ("checkpointing.js",),
+    ),
+    "bottleneck": Lab(
+        "Bottleneck",
+        "What does a bottleneck save, and what not?",
+        ("bottleneck.js",),
+    ),
+    "pyramid": Lab(
+        "Pyramid",
+        "What does each bin tell a pixel of its surroundings?",
+        ("pyramid.js",),
+    ),
 }
 
 
