@@ -15,12 +15,12 @@ import test_browser
 import test_firefox
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
-from lab_pages import write_page
+from lab_pages import picture, write_page
 from test_browser import DESK, PHONE, WCAG, Seen
 from torch.nn import functional as F
 
 from labs import degradation, dilation, shattering, take_apart
-from publishing import labs, site
+from publishing import labs, labs_page, site
 from resnets import probes, runs
 from resnets.training import predict
 
@@ -252,6 +252,9 @@ def test_a_lab_is_quiet_accessible_and_fits(browser, pages, name, scheme, viewpo
         assert not lab.frame.locator(".lab-elsewhere").is_visible()
         assert all(r.startswith(("file:", "data:", "blob:")) for r in lab.seen.requests)
         assert lab.seen.errors == []
+        if viewport == DESK:
+            kept = (labs_page.PICTURES / f"{name}.html").read_text(encoding="utf-8")
+            assert picture(lab.tab) == kept.strip(), "write it again: see book/labs/README.md"
 
 
 @chromium
@@ -566,6 +569,20 @@ def test_a_figure_in_a_chapter_is_the_one_that_is_computed(name):
     assert figure in frame and '<p class="lab-elsewhere">' in frame
 
 
+def test_the_page_of_labs_leads_to_each_in_its_chapter():
+    chapters = sorted((ROOT / "book").glob("*.ipynb"))
+    pictures = sorted(labs_page.PICTURES.glob("*.html"))
+    index = labs_page.index([*chapters, *pictures])
+    assert index.count('class="lab-card"') == len(labs.LABS) == len(pictures)
+    assert "\n\n" not in index
+    assert '<a href="05_gradient_flow.html#lab-paths">Paths</a> (5.5)' in index
+    assert labs.files(index) == ["labs.css"]
+    with pytest.raises(LookupError, match="paths has no picture"):
+        labs_page.index([*chapters, *(path for path in pictures if path.stem != "paths")])
+    with pytest.raises(LookupError, match="nested-classes, relu-plane is in no chapter"):
+        labs_page.index([*chapters[1:], *pictures])
+
+
 def test_scripts_go_only_to_pages_that_hold_a_lab_and_are_small():
     assert labs.files("<p>no lab</p>") == []
     files = labs.files('<div class="lab" data-lab="take-apart">\n')
@@ -577,7 +594,9 @@ def test_scripts_go_only_to_pages_that_hold_a_lab_and_are_small():
     for body in ("<p>no lab</p>", None):
         site.add_labs(app, "page", "page.html", {"body": body}, None)
     assert added == []
-    site.add_labs(app, "page", "page.html", {"body": '<div class="lab" data-lab="dilation">'}, None)
+    context = {"body": '<div class="lab" data-lab="dilation">'}
+    site.add_labs(app, "page", "page.html", context, None)
+    assert context["body"] == '<div class="lab" id="lab-dilation" data-lab="dilation">'
     assert added == ["labs.css", "lab.js", "dilation.js"]
     for name in NAMES:
         frame = f'<div class="lab" data-lab="{name}">'

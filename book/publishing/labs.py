@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[1] / "labs" / "web"
 FRAME = re.compile(r'<div class="lab" data-lab="([a-z-]+)">')
+PICTURE = '<div class="lab lab-picture"'
 
 
 class Lab(NamedTuple):
@@ -75,6 +76,16 @@ LABS = {
         "What does each bin tell a pixel of its surroundings?",
         ("pyramid.js",),
     ),
+    "nested-classes": Lab(
+        "Nested classes",
+        "When does the step to another class lead away from the target?",
+        ("nested_classes.js",),
+    ),
+    "relu-plane": Lab(
+        "ReLU in the plane",
+        "How many units keep every signal apart?",
+        ("relu_plane.js",),
+    ),
 }
 
 
@@ -87,7 +98,12 @@ def files(body: str) -> list[str]:
     names = list(dict.fromkeys(FRAME.findall(body)))
     if unknown := [name for name in names if name not in LABS]:
         raise ValueError(f"there is no lab {', '.join(unknown)}: see publishing/labs.py")
-    if not names:
-        return []
     scripts = [script for name in names for script in LABS[name].scripts]
-    return list(dict.fromkeys(("labs.css", "lab.js", *scripts)))
+    if scripts:
+        return list(dict.fromkeys(("labs.css", "lab.js", *scripts)))
+    return ["labs.css"] if PICTURE in body else []
+
+
+def with_anchors(body: str) -> str:
+    """The page's HTML, where a link leads to a lab also without scripts."""
+    return FRAME.sub(r'<div class="lab" id="lab-\1" data-lab="\1">', body)

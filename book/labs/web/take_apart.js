@@ -15,7 +15,7 @@
 
   /** The blocks in their order, with an arc for each shortcut; what is off is dashed. */
   function strip(network, order, off) {
-    const picture = drawn("svg", { viewBox: "0 0 192 40", "aria-hidden": "true" });
+    const picture = drawn("svg", { class: "lab-blocks", viewBox: "0 0 192 40", "aria-hidden": "true" });
     picture.append(drawn("path", { class: "lab-wire", d: "M0 26H192" }));
     order.forEach((index, place) => {
       const x = 4 + 21 * place;
