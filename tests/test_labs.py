@@ -63,7 +63,13 @@ firefox, tab, in_firefox = test_firefox.firefox, test_firefox.tab, test_firefox.
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The address of a page with one lab, by its name."""
-    return {name: write_page(tmp_path_factory.mktemp(name), name).as_uri() for name in labs.LABS}
+    return {name: write_page(tmp_path_factory.mktemp(name), name).as_uri() for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def all_labs(tmp_path_factory):
+    """The address of a page with all labs."""
+    return write_page(tmp_path_factory.mktemp("labs"), *NAMES).as_uri()
 
 
 class Lab:
@@ -197,16 +203,16 @@ document.body.append(script);
   if (result) done(result); else setTimeout(wait, 20);
 })();
 """
+# Start all labs of a page: the name of each, what it tells, and what its problem is.
 START = """
-async () => {
-  const frame = document.querySelector(".lab");
+() => Promise.all([...document.querySelectorAll(".lab")].map(async (frame) => {
   const button = frame.querySelector(":scope > button");
   if (!button.hidden) button.click();
   const [told, problem] = [".lab-told", ".lab-problem"].map((one) => frame.querySelector(one));
   while (!told.textContent && !problem.textContent)
     await new Promise((done) => setTimeout(done, 20));
-  return [told.textContent, problem.textContent];
-}
+  return [frame.dataset.lab, told.textContent, problem.textContent];
+}))
 """
 
 
@@ -228,11 +234,11 @@ def test_firefox_s_logits_are_pytorch_s(tab, pages, expected):
 
 
 @in_firefox
-@pytest.mark.parametrize("name", NAMES)
-def test_firefox_runs_a_lab_from_a_file(tab, pages, name):
-    tab.navigate(pages[name])
-    told, problem = call(tab, START)
-    assert re.search(r"\d", told) and not problem
+def test_firefox_runs_all_labs_of_a_page_from_a_file(tab, all_labs):
+    tab.navigate(all_labs)
+    found = call(tab, START)
+    assert [name for name, _, _ in found] == list(NAMES)
+    assert [name for name, told, problem in found if problem or not re.search(r"\d", told)] == []
 
 
 @chromium
@@ -286,28 +292,30 @@ def test_every_control_is_reached_by_keyboard_and_shows_it(browser, pages, name)
 
 
 @chromium
-@pytest.mark.parametrize("name", NAMES)
-def test_in_print_the_figure_stands_and_without_motion_nothing_moves(browser, pages, name):
-    with Lab(browser, pages[name]) as lab:
-        figure = lab.frame.locator(".lab-figure")
-        lab.start()
-        assert lab.live.is_visible() and not figure.is_visible()
-        lab.tab.emulate_media(media="print")
-        assert figure.is_visible() and not lab.live.is_visible()
-        lab.tab.emulate_media(media="screen", reduced_motion="reduce")
-        moving = "[...document.querySelectorAll('.lab *')].filter("
-        moving += "(e) => parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
-        assert lab.tab.evaluate(moving) == 0
+def test_in_print_the_figures_stand_and_without_motion_nothing_moves(browser, all_labs):
+    tab = Seen(browser, "light").tab
+    tab.goto(all_labs)
+    tab.evaluate(START)
+    visible = """[...document.querySelectorAll(".lab")].map((lab) =>
+      [".lab-figure", ".lab-live"].map((part) => lab.querySelector(part).checkVisibility()))"""
+    assert tab.evaluate(visible) == [[False, True]] * len(NAMES)
+    tab.emulate_media(media="print")
+    assert tab.evaluate(visible) == [[True, False]] * len(NAMES)
+    tab.emulate_media(media="screen", reduced_motion="reduce")
+    moving = "[...document.querySelectorAll('.lab *')].filter("
+    moving += "(e) => parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
+    assert tab.evaluate(moving) == 0
+    tab.context.close()
 
 
 @chromium
-@pytest.mark.parametrize("name", NAMES)
-def test_without_scripts_the_figure_stands_and_says_where_the_lab_is(browser, pages, name):
+def test_without_scripts_the_figures_stand_and_say_where_the_labs_are(browser, all_labs):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
-    tab.goto(pages[name])
-    assert tab.get_by_text("What everyone sees.").is_visible()
-    assert tab.get_by_text("On the course's site this figure is a lab.").is_visible()
+    tab.goto(all_labs)
+    for text in ("What everyone sees.", "On the course's site this figure is a lab."):
+        said = tab.get_by_text(text)
+        assert [said.nth(i).is_visible() for i in range(said.count())] == [True] * len(NAMES)
     context.close()
 
 

@@ -117,6 +117,8 @@ def test_blocks_are_deleted_by_their_boxes(lab):
     assert "A plain network would have no path" in lab.live.inner_text()
     assert "9 to 22 blocks" in lab.told(lambda: lab.live.get_by_role("slider").fill("4"))
     assert lab.link() == "#lab-paths_on-59_factor-4"
+    lab.told(lambda: lab.tab.evaluate("location.hash = '#lab-paths_on-999_factor-x'"))
+    assert lab.link() == "#lab-paths_on-63_factor-3"  # what it begins with
 
 
 @the_lab("iou-painter")

@@ -24,10 +24,10 @@ def labels(text: str) -> Tensor:
 
 
 TRUE = labels(TRUTH)
-BEHIND = (torch.arange(len(TRUE)) >= 60).long()  # sky above, street below
+AROUND = (torch.arange(len(TRUE)) >= 60).long()  # sky above, street below
 PREDICTIONS = {
-    "pole lost": torch.where(TRUE == 3, BEHIND, TRUE),
-    "car and pole lost": BEHIND,
+    "pole lost": torch.where(TRUE == 3, AROUND, TRUE),
+    "car and pole lost": AROUND,
     "all right": TRUE,
 }
 

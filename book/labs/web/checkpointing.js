@@ -123,7 +123,7 @@
       least,
       note(
         "In units of the memory that a block's input takes. Forward, each segment leaves its input; " +
-          "backward, it runs again, block by block, and then gives back what it kept. All blocks " +
+          "backward, it runs again, block by block, and then frees what it kept. All blocks " +
           "are alike here, and the gradient on its way, one more unit, is not drawn.",
       ),
     );

@@ -125,7 +125,7 @@
     root.append(
       attempt(
         "turn three units until no signal becomes zero. How many do you need until every signal " +
-          "comes back, and how must they stand?",
+          "comes back, and which way must they point?",
       ),
       element(
         "div",
