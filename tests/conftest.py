@@ -24,6 +24,7 @@ PAGES = (
     "04_bottlenecks",
     "05_gradient_flow",
     "06_pspnet_backbone",
+    "labs",
     "running",
     "teaching",
     "reference/claims",

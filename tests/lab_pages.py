@@ -1,10 +1,17 @@
-"""Small pages that hold labs, in the site's look."""
+"""Small pages that hold labs, in the site's look.
+
+Run as a program, this writes the pictures of the page of all labs: what each lab draws at first.
+"""
 
 import shutil
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from publishing import labs
+from playwright.sync_api import Page, sync_playwright
+from test_browser import BROWSER
+
+from publishing import labs, labs_page
 
 LOOK = [
     Path(find_spec(package).origin).parent / "theme" / package / "static" / "styles" / style
@@ -54,3 +61,35 @@ def write_page(folder: Path, *names: str) -> Path:
         )
     )
     return page
+
+
+def picture(tab: Page) -> str:
+    """The largest drawing of the lab that a tab shows, as HTML."""
+    return tab.evaluate(
+        """() => {
+          const size = (svg) => svg.getBoundingClientRect();
+          const area = (svg) => size(svg).width * size(svg).height;
+          const drawings = [...document.querySelectorAll(".lab-live svg")];
+          return drawings.reduce((one, two) => (area(two) > area(one) ? two : one)).outerHTML;
+        }"""
+    )
+
+
+def write_pictures() -> None:
+    """Start each lab in Chromium, and keep what it draws."""
+    for path in labs_page.PICTURES.glob("*.html"):
+        path.unlink()
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        for name in labs.LABS:
+            tab = chromium.new_page()
+            tab.goto(write_page(Path(folder) / name, name).as_uri())
+            tab.locator(".lab.lab-ready").evaluate("(lab) => lab.querySelector('button').click()")
+            tab.wait_for_function("document.querySelector('.lab-started .lab-told')?.textContent")
+            path = labs_page.PICTURES / f"{name}.html"
+            path.write_text(picture(tab) + "\n", encoding="utf-8")
+            print(path)
+
+
+if __name__ == "__main__":
+    write_pictures()

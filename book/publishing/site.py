@@ -15,6 +15,7 @@ from publishing import (
     claims_page,
     folding,
     labs,
+    labs_page,
     notebooks,
     placeholders,
     progress,
@@ -26,6 +27,7 @@ EXECUTED = "<!-- executed notebooks -->"
 RECORDED = "<!-- recorded runs -->"
 ALL_RECORDED = "<!-- all recorded runs -->"
 CLAIMS = "<!-- claims -->"
+LABS = "<!-- labs -->"
 PROGRESS = "<!-- progress -->"
 STANDALONE = "<!-- standalone files -->"
 DOWNLOADS = "standalone"
@@ -120,6 +122,7 @@ def fill_in_tables(app: Sphinx, name: str, source: list[str]) -> None:
     chapters = notebooks.chapters(book)
     tables = {
         CLAIMS: (claims_page.table, [*chapters, claims.TABLE]),
+        LABS: (labs_page.index, [*chapters, *sorted(labs_page.PICTURES.glob("*.html"))]),
         PROGRESS: (progress.table, chapters),
         EXECUTED: (executed_table, chapters),
         STANDALONE: (standalone_list, chapters),
@@ -354,7 +357,11 @@ def add_help(app: Sphinx, name: str, template: str, context: dict, doctree) -> N
 
 def add_labs(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
     """Bring the labs of a page to life; a page without one gets nothing."""
-    for file in labs.files(context.get("body") or ""):
+    body = context.get("body") or ""
+    files = labs.files(body)
+    if files:
+        context["body"] = labs.with_anchors(body)
+    for file in files:
         if file.endswith(".css"):
             app.add_css_file(file)
         else:

@@ -118,6 +118,72 @@ const labs = (() => {
   /** What the options say of one of their values. */
   const textOf = (options, value) => options.find(([one]) => one === value)?.[1] ?? "";
 
+  /** A control for `settings`: a few choices side by side. */
+  const picked = (text, options, begin) => (changed) => {
+    const known = options.map(([value]) => value);
+    const read = (value) => (known.includes(value) ? value : (begin ?? known[0]));
+    return { ...radios(text, options, changed), read };
+  };
+
+  /** A control for `settings`: a whole number, on a slider that says `words(number)`. */
+  const ranged = (text, least, most, begin, words) => (changed) => {
+    const one = slider(text, least, most, changed);
+    const say = words ?? ((value) => `${text}: ${value}`);
+    const read = (value) => whole(value, least, most, begin);
+    return { ...one, set: (value) => one.set(value, say(value)), read };
+  };
+
+  /**
+   * The controls of a lab, by their key in its state. Each is a function of what to call with a
+   * new value, and has a `node`, `set(value)`, and `read(text)` for what a link says, or undefined.
+   * `redraw(state)` shows a state and returns what to announce.
+   */
+  function settings(makers, { announce, share }, redraw) {
+    const state = {};
+    const controls = {};
+    for (const [key, make] of Object.entries(makers))
+      controls[key] = make((value) => {
+        state[key] = value;
+        update();
+      });
+
+    function update() {
+      for (const [key, control] of Object.entries(controls)) control.set(state[key]);
+      announce(redraw(state));
+      share(Object.fromEntries(Object.entries(state).map(([key, value]) => [key, `${value}`])));
+    }
+
+    function show(wanted) {
+      for (const [key, control] of Object.entries(controls))
+        state[key] = control.read(wanted?.[key]);
+      update();
+    }
+    return { controls, state, update, show };
+  }
+
+  /**
+   * Follow a pointer that is pressed on `surface`: `moved(x, y)` in the units of its view box.
+   * A finger on it drags, and does not scroll the page.
+   */
+  function followPointer(surface, moved) {
+    const follow = (event) => {
+      const point = new DOMPoint(event.clientX, event.clientY);
+      const { x, y } = point.matrixTransform(surface.getScreenCTM().inverse());
+      moved(x, y, event.type === "pointerdown");
+    };
+    surface.classList.add("lab-surface");
+    surface.addEventListener("pointerdown", (event) => {
+      surface.setPointerCapture(event.pointerId);
+      follow(event);
+    });
+    surface.addEventListener("pointermove", (event) => {
+      if (surface.hasPointerCapture(event.pointerId)) follow(event);
+    });
+  }
+
+  /** A share, in percent. */
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
   /** Data that a script hands over with `labs.receive(name, data)`. */
   function load(name, file) {
     return new Promise((done, fail) => {
@@ -237,8 +303,9 @@ const labs = (() => {
     }
   }
 
-  const controls = { choice, radios, slider, attempt, note };
+  const controls = { choice, radios, slider, attempt, note, picked, ranged, settings };
+  const help = { whole, among, textOf, followPointer, percent };
   const data = { load, receive, bytes, inflate };
   /** `kernel` is the engine's, which another script brings. */
-  return { element, drawn, ...controls, whole, among, textOf, ...data, define, kernel: "" };
+  return { element, drawn, ...controls, ...help, ...data, address, define, kernel: "" };
 })();

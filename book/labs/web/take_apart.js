@@ -21,7 +21,8 @@
 
   /** The blocks in their order, with an arc for each shortcut; what is off is dashed. */
   function strip(network, order, off) {
-    const picture = drawn("svg", { viewBox: "0 0 192 40", "aria-hidden": "true" });
+    const looks = { class: "lab-blocks", viewBox: "0 0 192 40" };
+    const picture = drawn("svg", { ...looks, "aria-hidden": "true" });
     picture.append(drawn("path", { class: "lab-wire", d: "M0 26H192" }));
     order.forEach((index, place) => {
       const x = 4 + 21 * place;
