@@ -64,13 +64,15 @@ def write_page(folder: Path, *names: str) -> Path:
 
 
 def picture(tab: Page) -> str:
-    """The largest drawing of the lab that a tab shows, as HTML."""
+    """The largest drawing of the lab that a tab shows, as HTML; of a canvas, its image."""
     return tab.evaluate(
         """() => {
           const size = (svg) => svg.getBoundingClientRect();
           const area = (svg) => size(svg).width * size(svg).height;
-          const drawings = [...document.querySelectorAll(".lab-live svg")];
-          return drawings.reduce((one, two) => (area(two) > area(one) ? two : one)).outerHTML;
+          const drawings = [...document.querySelectorAll(".lab-live :is(svg, canvas)")];
+          const largest = drawings.reduce((one, two) => (area(two) > area(one) ? two : one));
+          if (largest.localName === "svg") return largest.outerHTML;
+          return `<img alt="" src="${largest.toDataURL()}">`;
         }"""
     )
 

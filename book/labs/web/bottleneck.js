@@ -29,6 +29,7 @@
     return [weights, weights * SIDE ** 2, 4 * numbers * SIDE ** 2];
   }
 
+  /** @type {[string, (count: number) => string][]} */
   const WRITTEN = [
     ["weights", (count) => count.toLocaleString("en")],
     ["multiply-adds", (count) => `${(count / 1e6).toFixed(1)} million`],

@@ -37,8 +37,8 @@
       let [both, either] = [0, 0];
       for (let place = 0; place < TRUTH.length; place++) {
         const [has, given] = [TRUTH[place] === one, painted[place] === one];
-        both += has && given;
-        either += has || given;
+        both += Number(has && given);
+        either += Number(has || given);
       }
       return { both, either, iou: both / either };
     });

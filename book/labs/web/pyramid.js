@@ -64,8 +64,13 @@
   const frame = () =>
     drawn("svg", { viewBox: `-2 -2 ${SIZE + 4} ${SIZE + 4}`, "aria-hidden": "true" });
 
-  /** Draw a map of numbers from 0 to 1, with a rectangle of it marked. */
-  function heat(svg, map, [left, right], [top, bottom]) {
+  /**
+   * Draw a map of numbers from 0 to 1, with a rectangle of it marked.
+   * @param {number[]} across from and to which column
+   * @param {number[]} down from and to which row
+   */
+  function heat(svg, map, across, down) {
+    const [[left, right], [top, bottom]] = [across, down];
     const unit = SIZE / map.length;
     svg.replaceChildren(drawn("rect", { class: "lab-empty", width: SIZE, height: SIZE }));
     map.forEach((row, y) =>

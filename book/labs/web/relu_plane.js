@@ -19,7 +19,11 @@
     return points.map((point) => point.map((value) => value * scale));
   })();
 
-  /** The different directions of the units that are active at a point. */
+  /**
+   * The different directions of the units that are active at a point.
+   * @param {number[]} rows
+   * @param {number[]} point
+   */
   const active = (rows, [x, y]) => [
     ...new Set(rows.filter((angle) => x * cosine(angle) + y * sine(angle) > 0)),
   ];
@@ -46,6 +50,7 @@
   }
 
   const [UNIT, REACH] = [SIZE / 5.4, 2.6];
+  /** @param {number[]} point */
   const at = ([x, y]) => [SIZE / 2 + UNIT * x, SIZE / 2 - UNIT * y].map((one) => one.toFixed(1));
 
   /** A line along the points for which `kept` holds, broken elsewhere. */
