@@ -5,7 +5,7 @@
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address into the chapters; `make links` asks every link for an answer.
 # `make record SCALE=hour` records every experiment; stopped, it goes on when it is called again.
-# `make bench` times d2l's lesson and the course's on this machine.
+# `make bench` times d2l's lesson and the course's on this machine, and `make bench-labs` the networks in the page.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(shell for name in python3 python python3.13 python3.12 python3.11; do $$name -c \
 	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$name; break; }; done)
@@ -28,7 +28,7 @@ unexport PYTHONPATH PYTHONHOME
 # In a commit's hook, these would lead the tests' own repositories to this one.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: book test check lint assignments grade pdf epub slides standalone address links execute record bench lock clean site-packages all-packages
+.PHONY: book test check lint assignments grade pdf epub slides standalone address links execute record bench bench-labs lock clean site-packages all-packages
 
 book: _build/assignments/written
 	@$(PUBLISHING) site
@@ -36,7 +36,7 @@ book: _build/assignments/written
 test: all-packages lint
 	@# Two files at a time, each with half the cores: on two cores faster than one after the other.
 	OMP_NUM_THREADS=$$($(BIN)/python -c "import os; print(max(1, os.cpu_count() // 2))") \
-	$(BIN)/pytest -n 2 --dist loadfile --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS) tests
 
 check: all-packages lint
@@ -84,6 +84,9 @@ record: all-packages  # [SCALE=quick|hour|full]
 
 bench: all-packages  # [SCALE=quick|hour|full]
 	$(BIN)/python -m resnets bench $(if $(SCALE),--scale $(SCALE))
+
+bench-labs: all-packages  # needs Chromium
+	PYTHONPATH=book:book/assignments:tests $(BIN)/python tests/bench_labs.py
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \

@@ -33,6 +33,32 @@ PAGES = (
     "reference/bibliography",
 )
 
+# Two processes take these files first, in this order, so that at the end none of them works alone;
+# among the first is one that builds the site, for which the others would wait.
+FIRST = (
+    "book/06_pspnet_backbone.ipynb",
+    "tests/test_site.py",
+    "book/05_gradient_flow.ipynb",
+    "tests/test_grading.py",
+    "book/02_residual_blocks.ipynb",
+    "book/04_bottlenecks.ipynb",
+    "tests/test_assignments.py",
+    "book/01_function_classes.ipynb",
+    "book/03_resnet18_fashion_mnist.ipynb",
+    "tests/test_experiments.py",
+    "tests/test_gradebook.py",
+    "tests/test_session.py",
+    "tests/test_labs.py",
+    "tests/test_firefox.py",
+    "tests/test_browser.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long before those that do not; the order within a file stays."""
+    rank = {ROOT / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(FIRST)))
+
 
 def build(copy: Path, change=None, python_path: Path | None = None) -> subprocess.CompletedProcess:
     """Copy the sources to `copy`, `change` them, and build the site there as `make book` does."""

@@ -124,22 +124,6 @@ def test_others_may_read_what_the_umask_lets_them_read(site):
     assert not others or os.umask(os.umask(0o022)) & 0o004
 
 
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_standalone_chapters_are_as_readable_as_the_umask_says(tmp_path, monkeypatch, umask, mode):
-    from publishing import notebooks
-
-    monkeypatch.setattr(
-        notebooks, "chapters", lambda *_: [ROOT / "book" / "01_function_classes.ipynb"]
-    )
-    before = os.umask(umask)
-    try:
-        (path,) = notebooks.write_standalone(tmp_path)
-        assert os.umask(umask) == umask
-    finally:
-        os.umask(before)
-    assert path.stat().st_mode & 0o777 == mode
-
-
 def test_students_versions_are_written_without_pytorch_and_as_the_grader_writes_them(
     site, tmp_path
 ):

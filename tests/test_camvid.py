@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,14 +80,14 @@ def test_looks_in_the_argument_then_the_variable_then_the_cache(
     shutil.copytree(small, own_cache)
     assert camvid.camvid()[0].source == "CamVid at 48×36"
     monkeypatch.setenv("RESNETS_DATA", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="no data folder /nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no data folder .*nowhere"):
         camvid.camvid()
 
 
 @pytest.mark.parametrize("file", ["val.txt", "val/val0.png", "valannot/val1.png"])
 def test_a_missing_file_is_named(small, file):
     (small / "CamVid" / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{file} is missing: copy"):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{Path(file)} is missing: copy")):
         camvid.camvid(small)
 
 
@@ -119,7 +120,7 @@ def test_labels_of_another_size_or_outside_the_classes_are_refused(small):
 def test_without_files_and_network_the_stand_in_says_so(small, capsys, own_cache):
     parts = camvid.camvid()
     assert {part.source for part in parts} == {camvid.STAND_IN}
-    assert "cannot be downloaded: using the drawn stand-in" in capsys.readouterr().out
+    assert "cannot be downloaded ([Errno 111] Connection refused). " in capsys.readouterr().out
     assert not list(own_cache.rglob("*.png"))
 
 

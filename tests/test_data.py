@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms.functional import crop, hflip, pad
 
-from resnets import data
+from resnets import data, fashion_files
 
 REAL_DATA = os.environ.get("RESNETS_DATA")
 NAMES = [name for name, _ in FashionMNIST.resources]
@@ -30,14 +31,17 @@ def small(tmp_path, monkeypatch):
     raw = tmp_path / "data" / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
-    resources = []
+    resources, unpacked = [], {}
     for name in NAMES:
         n = 30 if name.startswith("train") else 10
         shape = (n, 28, 28) if "images" in name else (n,)
         content = idx(random.integers(10, size=shape, dtype=np.uint8))
         (raw / name).write_bytes(content)
         resources.append((name, hashlib.md5(content).hexdigest()))
+        digest = hashlib.md5(gzip.decompress(content)).hexdigest()
+        unpacked[name.removesuffix(".gz")] = digest
     monkeypatch.setattr(FashionMNIST, "resources", resources)
+    monkeypatch.setattr(fashion_files, "UNPACKED", unpacked)
     return tmp_path / "data"
 
 
@@ -49,6 +53,10 @@ def serve(server, monkeypatch):
 
 def contents(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_classes_are_those_that_torchvision_names():
+    assert list(data.CLASSES) == FashionMNIST.classes
 
 
 @pytest.mark.skipif(not REAL_DATA, reason="RESNETS_DATA is not set")
@@ -94,7 +102,11 @@ def test_looks_in_the_argument_then_the_variable_then_the_cache(
 def test_downloads_into_the_cache(small, serve, monkeypatch, own_cache):
     serve(small / "FashionMNIST" / "raw")
     assert data.fashion_mnist()[0].source == data.REAL
-    assert sorted(p.name for p in own_cache.rglob("*") if p.is_file()) == sorted(NAMES)
+    files = [path for path in own_cache.rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == sorted(NAMES)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert os.name == "nt" or {p.stat().st_mode & 0o777 for p in files} == {0o666 & ~umask}
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
     assert data.fashion_mnist()[0].source == data.REAL
 
@@ -104,28 +116,115 @@ def test_downloads_into_the_cache(small, serve, monkeypatch, own_cache):
 def test_a_truncated_or_altered_file_is_never_read(small, name, damage):
     file = small / "FashionMNIST" / "raw" / name
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ValueError, match=f"{name} is damaged.*delete the file"):
+    with pytest.raises(ValueError, match=f"damaged {name}.*: copy the published"):
         data.fashion_mnist(small)
 
 
 def test_a_missing_file_is_named(small):
     (small / "FashionMNIST" / "raw" / NAMES[2]).unlink()
-    with pytest.raises(ValueError, match=f"lacks {NAMES[2]}"):
+    with pytest.raises(ValueError, match=f"lacks {NAMES[2]}: copy the published"):
         data.fashion_mnist(small)
+
+
+def unpack(raw):
+    for name in NAMES:
+        unpacked = gzip.decompress((raw / name).read_bytes())
+        (raw / name.removesuffix(".gz")).write_bytes(unpacked)
+        (raw / name).unlink()
+
+
+def test_unpacked_files_are_read_after_their_own_checksum(small):
+    packed = data.fashion_mnist(small)
+    unpack(small / "FashionMNIST" / "raw")
+    for one, other in zip(data.fashion_mnist(small), packed, strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    file = small / "FashionMNIST" / "raw" / NAMES[1].removesuffix(".gz")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=f"damaged {file.name}.*: copy the published"):
+        data.fashion_mnist(small)
+
+
+def test_a_file_that_is_damaged_packed_and_whole_unpacked_is_read(small):
+    raw = small / "FashionMNIST" / "raw"
+    packed = (raw / NAMES[0]).read_bytes()
+    (raw / NAMES[0].removesuffix(".gz")).write_bytes(gzip.decompress(packed))
+    (raw / NAMES[0]).write_bytes(packed[:100])
+    assert data.fashion_mnist(small)[0].source == data.REAL
+
+
+@pytest.mark.skipif(not REAL_DATA, reason="RESNETS_DATA is not set")
+def test_the_checksums_of_unpacked_files_are_those_of_the_published_ones():
+    for name, digest in fashion_files.UNPACKED.items():
+        packed = Path(REAL_DATA, "FashionMNIST", "raw", f"{name}.gz").read_bytes()
+        assert hashlib.md5(gzip.decompress(packed)).hexdigest() == digest
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize(
+    ("place", "named", "advice"),
+    [
+        ("", ".", "move the four files"),
+        ("raw", ".", "move the four files"),
+        ("FashionMNIST/raw", "FashionMNIST/raw", "name {top} as the folder of data"),
+        ("one/FashionMNIST/raw", ".", "name {top}/one as the folder of data"),
+    ],
+)
+def test_misplaced_files_are_found_and_said(
+    small, tmp_path, monkeypatch, place, named, advice, unpacked
+):
+    if unpacked:
+        unpack(small / "FashionMNIST" / "raw")
+    top = tmp_path / "top"
+    shutil.copytree(small / "FashionMNIST" / "raw", top / place)
+    monkeypatch.setenv("RESNETS_DATA", str(top / named))
+    with pytest.raises(ValueError, match=r"is looked for in .*raw, but ") as error:
+        data.fashion_mnist()
+    name = NAMES[0].removesuffix(".gz") if unpacked else NAMES[0]
+    assert f"{top / place / name} was found: " in str(error.value)
+    assert str(error.value).endswith(advice.format(top=top).replace("/", os.sep))
+
+
+@pytest.mark.parametrize("harm", [lambda p: p.unlink(), lambda p: p.write_bytes(b"damaged")])
+def test_a_damaged_cache_is_filled_again(small, serve, own_cache, monkeypatch, harm, capsys):
+    shutil.copytree(small, own_cache)
+    harmed = own_cache / "FashionMNIST" / "raw" / NAMES[2]
+    harm(harmed)
+    assert data.fashion_mnist()[0].source == data.STAND_IN
+    assert "cannot be downloaded" in capsys.readouterr().out
+    serve(small / "FashionMNIST" / "raw")
+    assert data.fashion_mnist()[0].source == data.REAL
+    assert harmed.read_bytes() == (small / "FashionMNIST" / "raw" / NAMES[2]).read_bytes()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_cannot_be_written_is_done_without(
+    small, serve, monkeypatch, capsys, own_cache, code
+):
+    def refused(path, **_):
+        raise OSError(code, os.strerror(code))
+
+    serve(small / "FashionMNIST" / "raw")
+    monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.setattr(fashion_files, "_read", lambda files: [path.read_bytes() for path in files])
+    read = fashion_files.find([], own_cache)
+    assert read == [(small / "FashionMNIST" / "raw" / name).read_bytes() for name in NAMES]
+    said = capsys.readouterr().out
+    assert "for this session alone" in said and "RESNETS_DATA" in said
 
 
 def test_a_folder_that_is_not_there_is_named(small, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"no data folder .*nowhere"):
         data.fashion_mnist(small / "nowhere")
     monkeypatch.setenv("RESNETS_DATA", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="no data folder /nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no data folder .*nowhere"):
         data.fashion_mnist()
 
 
 def test_without_files_and_network_the_stand_in_says_so(small, capsys, own_cache):
     train, test = data.fashion_mnist()
     assert train.source == test.source == data.STAND_IN
-    assert "cannot be downloaded: using the drawn stand-in" in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "cannot be downloaded (" in line and line.endswith(f"Using the {data.STAND_IN}.")
     assert not own_cache.exists()
 
 

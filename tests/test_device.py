@@ -1,8 +1,12 @@
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from resnets import device
 
@@ -29,6 +33,7 @@ def test_scale_follows_the_hardware_and_the_variable(monkeypatch):
     ],
 )
 def test_best_device(monkeypatch, cuda, mps, expected):
+    monkeypatch.delenv("RESNETS_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert device.best_device().type == expected
@@ -88,3 +93,13 @@ def test_conditions_say_what_to_do(monkeypatch, kind, scale, said):
     first, *rest = device.conditions(scale).splitlines()
     assert first == f"Scale {scale!r} on a {kind}, torch {torch.__version__}."
     assert said in "".join(rest) and bool(said) == bool(rest)
+
+
+def test_the_library_starts_without_torchvision():
+    """It takes longer to import than all the rest, and each graded submission would pay for it."""
+    code = (
+        "import sys, resnets.check, resnets.data, resnets.models, resnets.training\n"
+        "assert 'torchvision' not in sys.modules"
+    )
+    path = os.environ | {"PYTHONPATH": str(ROOT / "book")}
+    subprocess.run([sys.executable, "-c", code], env=path, check=True)

@@ -1,10 +1,13 @@
 """What people expect of a project: a version, a changelog, templates, a check for commits."""
 
+import os
 import re
+import subprocess
 import tomllib
 
+import pytest
 import yaml
-from conftest import ROOT
+from conftest import FIRST, ROOT
 
 from resnets import __version__
 
@@ -46,3 +49,48 @@ def test_issue_forms_have_what_github_asks_for():
         assert form["name"] and form["description"] and form["body"]
         for part in form["body"]:
             assert part["type"] in ("input", "textarea") and part["attributes"]["label"]
+
+
+def test_a_release_says_what_the_changelog_says_of_its_version(tmp_path):
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    (step,) = (s for s in workflow["jobs"]["release"]["steps"] if "changelog" in s.get("name", ""))
+    environment = os.environ | {"GITHUB_REF_NAME": "v0.1.0", "RUNNER_TEMP": str(tmp_path)}
+    subprocess.run(["bash", "-ec", step["run"]], cwd=ROOT, env=environment, check=True)
+    notes = (tmp_path / "notes.md").read_text()
+    assert notes.strip().startswith("### Added") and "Six chapters" in notes
+    assert "## [" not in notes and "make check" not in notes
+    done = subprocess.run(
+        ["bash", "-ec", step["run"]], cwd=ROOT, env=environment | {"GITHUB_REF_NAME": "v9.9.9"}
+    )
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("found", "command"), [("", "issue create --title Broken"), ("7", "issue comment 7")]
+)
+def test_a_workflow_opens_one_issue_and_then_comments_on_it(tmp_path, found, command):
+    gh = tmp_path / "gh"
+    gh.write_text(
+        f'#!/bin/sh\nif [ "$2" = list ]; then echo {found}; exit; fi\n'
+        'while [ "$1" != --body-file ]; do printf "%s " "$1"; shift; done; echo; cat "$2"\n'
+    )
+    gh.chmod(0o755)
+    (tmp_path / "log").write_text("first\nlast\n")
+    variables = {"GITHUB_SERVER_URL": "https://x", "GITHUB_REPOSITORY": "-/y", "GITHUB_RUN_ID": "3"}
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [ROOT / ".github" / "report.sh", "Broken", tmp_path / "log"],
+        env=os.environ | variables | path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, address, *rest = done.stdout.splitlines()
+    assert said.strip() == command and address == "https://x/-/y/actions/runs/3"
+    assert rest == ["", "~~~", "first", "last", "~~~"]
+
+
+def test_what_the_tests_begin_with_is_there():
+    assert len(set(FIRST)) == len(FIRST)
+    assert all((ROOT / name).is_file() for name in FIRST)
+    assert "--dist loadfile --no-loadscope-reorder" in (ROOT / "Makefile").read_text()

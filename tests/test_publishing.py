@@ -1,11 +1,13 @@
 """Chapters that run alone, the repository's address, and a build that refuses empty pages."""
 
+import html
 import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -13,9 +15,10 @@ import yaml
 from conftest import ROOT, build
 from IPython.core.inputtransformer2 import TransformerManager
 from nbconvert import HTMLExporter
+from sphinx.errors import ExtensionError
 
 import resnets
-from publishing import __main__, notebooks, site
+from publishing import __main__, citation, notebooks, site
 from resnets import runs
 
 ADDRESS = "https://github.com/-/course"  # no owner's name can be this
@@ -225,39 +228,98 @@ def change(copy, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (without_outputs, "02_residual_blocks.ipynb has no outputs"),
-        (executed_in_no_time, "02_residual_blocks.ipynb was executed in 0.000 s"),
-        (never_executed, "02_residual_blocks.ipynb was executed in 0.000 s"),
+        (without_outputs, "has no outputs"),
+        (executed_in_no_time, r"was executed in 0\.000 s"),
+        (never_executed, r"was executed in 0\.000 s"),
+        (edited, "was changed after it was executed"),
+    ],
+)
+def test_a_chapter_that_was_not_executed_as_it_is_is_refused(how, message, tmp_path):
+    (tmp_path / "book").mkdir()
+    for path in notebooks.chapters():
+        shutil.copy(path, tmp_path / "book")
+    app = SimpleNamespace(srcdir=tmp_path)
+    site.check_chapters(app)
+    how(tmp_path)
+    with pytest.raises(ExtensionError, match=rf"02_residual_blocks\.ipynb {message}"):
+        site.check_chapters(app)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
         (edited, "02_residual_blocks.ipynb was changed after it was executed"),
         (empty, "the page book/reference/claims is empty"),
     ],
 )
-def test_the_build_fails_where_nothing_was_executed_or_a_page_is_empty(how, message, tmp_path):
+def test_the_build_fails_where_something_is_refused(how, message, tmp_path):
     done = build(tmp_path, how)
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
 
 
-def test_with_an_address_the_site_has_colab_buttons_and_a_sitemap(tmp_path):
+def test_with_an_address_the_site_has_buttons_and_a_sitemap(tmp_path):
     def change(copy):
         config = copy / "_config.yml"
-        text = config.read_text().replace('  url: ""\n', f"  url: {ADDRESS}\n", 1)
-        assert ADDRESS in text
-        config.write_text(text)
+        stated = re.sub("^  url: .*$", f"  url: {ADDRESS}", config.read_text(), flags=re.MULTILINE)
+        config.write_text(stated)
         toc = "format: jb-book\nroot: book/reference/bibliography\nchapters:\n"
         (copy / "_toc.yml").write_text(f"{toc}- file: book/02_residual_blocks\n")
 
     done = build(tmp_path, change)
     assert done.returncode == 0, done.stdout + done.stderr
     built = tmp_path / "_build" / "html"
-    page = (built / "book" / "02_residual_blocks.html").read_text()
-    button = "https://colab.research.google.com/github/-/course/blob/main/book/02_residual_blocks"
-    assert f'href="{button}.ipynb"' in page
+    page = html.unescape((built / "book" / "02_residual_blocks.html").read_text())
+    file = "-/course/blob/main/book/02_residual_blocks.ipynb"
+    binder = "https://mybinder.org/v2/gh/-/course/main?urlpath=lab/tree"
+    issue = f"{ADDRESS}/issues/new?where=2.%20Residual%20blocks&template="
+    for target in (
+        f"https://colab.research.google.com/github/{file}",
+        f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}",
+        f"{binder}/book/02_residual_blocks.ipynb",
+        f"{issue}question.yml",
+        f"{issue}error.yml",
+    ):
+        assert f'href="{target}"' in page, target
     base = site.pages_address(ADDRESS)
     assert base == "https://-.github.io/course/"
+    assert f"  url = {{{base}book/02_residual_blocks.html}},\n" in page
     assert f"<loc>{base}book/02_residual_blocks.html</loc>" in (built / "sitemap.xml").read_text()
     assert f'content="{base}book/02_residual_blocks.html"' in page
     assert 'href="/course/_static/' in (built / "404.html").read_text()
+
+
+def test_each_button_leads_to_a_form_that_has_its_field():
+    for name in ("question", "error"):
+        form = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text())
+        assert form["body"][0]["id"] == "where"
+
+
+def test_a_chapter_is_cited_with_what_the_citation_file_states(tmp_path):
+    authors = [{"name": "The authors"}, {"family-names": "Doe", "given-names": "Jane"}]
+    course = {"title": "A course", "authors": authors, "version": "1.2.0"}
+    (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(course | {"date-released": "2027-01-31"}))
+    body = '<h1>3. Bits and pieces<a class="headerlink" href="#x">#</a></h1><p>Text.</p>'
+    page = citation.with_citation(body, "book/03_bits_and_pieces", tmp_path, "")
+    assert page.startswith(body)
+    assert html.unescape(re.search("<pre>(.*)</pre>", page, re.DOTALL)[1]) == (
+        "@incollection{resnets-bits-and-pieces,\n"
+        "  author = {{The authors} and Doe, Jane},\n"
+        "  title = {{Bits and pieces}},\n"
+        "  booktitle = {{A course}},\n"
+        "  chapter = {3},\n"
+        "  edition = {version 1.2.0},\n"
+        "  year = {2027},\n"
+        "}"
+    )
+
+
+def test_binder_installs_what_a_standalone_file_needs():
+    lines = (ROOT / "binder" / "requirements.txt").read_text().splitlines()
+    packages = [line for line in lines if not line.startswith(("#", "--"))]
+    listed = re.search(r"^pip install (.+)$", (ROOT / "book" / "running.md").read_text(), re.M)
+    assert packages == listed[1].split()
+    assert notebooks.D2L in (ROOT / "binder" / "postBuild").read_text()
 
 
 def test_workflows_are_pinned_and_get_no_secret():

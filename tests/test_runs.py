@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnets import data, runs
+from resnets import __version__, data, runs
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_conditions_name_data_hardware_and_versions(run):
 def test_the_recorded_runs_are_whole_and_agree_with_themselves(path):
     run = runs.read(path)
     assert path.name == run.filename
-    assert not run.commit.endswith("+changes") and not run.commit.startswith("release")
+    assert not set(run.commit) - set("0123456789abcdef")
     assert run.seconds > 1
     final = run.final if isinstance(next(iter(run.final.values())), dict) else None
     for name, rows in run.history.items():
@@ -211,6 +211,34 @@ def test_a_run_on_the_stand_in_rests_on_its_drawings(history):
     )
     runs._definitions.cache_clear()
     assert runs.changed_since(run) == ["standin"]
+
+
+def refuse(*command):
+    """As git does in a folder of another owner, in none of its own, or if it is not installed."""
+    return b""
+
+
+@pytest.mark.parametrize("git", ["knows", "refuses"])
+def test_what_was_not_committed_is_known_by_its_code(history, monkeypatch, git):
+    package, run = history
+    if git == "refuses":
+        monkeypatch.setattr(runs, "_git", refuse)
+    else:
+        (package / "euler.py").write_text("changed = True\n")
+    run = replace(run, commit=runs._commit(run))
+    assert run.commit.startswith(
+        f"release {__version__}, " if git == "refuses" else run.commit[:12]
+    )
+    assert ("+changes, code " in run.commit) == (git == "knows")
+    assert runs.changed_since(run) == []
+    (package / "probes.py").write_text("not_used = True\n")
+    runs._definitions.cache_clear()
+    assert runs.changed_since(run) == []
+    text = (package / "training.py").read_text(encoding="utf-8")
+    changed = text.replace("pct_start=0.25", "pct_start=0.5")
+    (package / "training.py").write_text(changed, encoding="utf-8")
+    runs._definitions.cache_clear()
+    assert runs.changed_since(run) is None
 
 
 def test_without_its_commit_nothing_is_known_of_a_run(history):

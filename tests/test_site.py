@@ -82,6 +82,12 @@ def test_a_chapter_is_light(page, site):
     assert b'<span class="k">' in content and b'<span class="n">' not in content
 
 
+def test_a_chapter_and_no_other_page_says_how_to_cite_it(page):
+    path, _ = page
+    entries = path.read_text().count("@incollection{resnets-")
+    assert entries == path.stem[0].isdigit()
+
+
 def test_the_student_versions_are_there_to_download(site):
     links = [a["href"] for a in parse(site / "book" / "teaching.html").all("a") if "href" in a]
     names = {link.rpartition("/")[2] for link in links if link.endswith(".ipynb")}

@@ -4,7 +4,8 @@ ResNet-20 and plain-20 are trained by the recipe of the experiment `lesions`. Ba
 folded into the convolutions, whose weights get 8 bits each and one scale for each output channel.
 The script `web/take_apart_data.js` has these networks, and 500 test images. The recorded run beside
 this file says how they were trained, and what they answer: whole, and after each lesion that the
-lab offers. What it says of the exported networks is computed from the script, as readers get it.
+lab offers, with the statistics from training and with renewed ones. What it says of the exported
+networks is computed from the script, as readers get it.
 
     PYTHONPATH=book python -m labs.take_apart
 """
@@ -13,7 +14,7 @@ import base64
 import json
 import zlib
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,15 @@ def described(name: str, model: ResNet) -> dict:
     """What the script says of a network; `restored` turns it back.
 
     `weights` are whole numbers, convolution by convolution. `numbers` are float32: of each
-    convolution its scales and its biases, then the linear layer's weight and bias.
+    convolution its scales and its biases, and the gains and shifts of the batch normalization that
+    is folded into it, so that its statistics can be renewed; then the linear layer's weight and
+    bias.
     """
     layers = [(*quantized(weight), bias) for weight, bias in folded(model)]
-    floats = [part for _, scale, bias in layers for part in (scale, bias)]
+    floats = []
+    for (module, _, norm), (_, scale, bias) in zip(convolutions(model), layers, strict=True):
+        norm = getattr(module, norm)
+        floats += [scale, bias, norm.weight.detach().abs(), norm.bias.detach()]
     floats += [model.fc.weight.detach().flatten(), model.fc.bias.detach()]
     return {
         "name": name,
@@ -120,13 +126,17 @@ def read_script() -> dict:
     return json.loads(text.removeprefix(BEFORE).removesuffix(AFTER))
 
 
-def read_networks() -> dict[str, ResNet]:
+def read_networks(normalized: bool = False) -> dict[str, ResNet]:
     """The exported networks as PyTorch's, from the script."""
-    return {content["name"]: restored(content) for content in read_script()["networks"]}
+    return {content["name"]: restored(content, normalized) for content in read_script()["networks"]}
 
 
-def restored(content: dict) -> ResNet:
-    """The network that `described` wrote down: convolutions with a bias, no normalization."""
+def restored(content: dict, normalized: bool = False) -> ResNet:
+    """The network that `described` wrote down: convolutions with a bias, no normalization.
+
+    With `normalized`, batch normalization follows each convolution, with the network's gains and
+    shifts. It has no statistics until they are renewed.
+    """
     model = network(content["name"], STEM)
     whole = torch.from_numpy(np.frombuffer(unpacked(content["weights"]), np.int8).copy())
     numbers = torch.from_numpy(np.frombuffer(unpacked(content["numbers"]), "<f4").copy())
@@ -143,7 +153,10 @@ def restored(content: dict) -> ResNet:
         weight = here.reshape(shape) * take(len(convolution.weight))[:, None, None, None]
         convolution.weight = nn.Parameter(weight)
         convolution.bias = nn.Parameter(take(len(weight)))
-        setattr(module, norm, nn.Identity())
+        normalization = nn.BatchNorm2d(len(weight))
+        normalization.weight = nn.Parameter(take(len(weight)))
+        normalization.bias = nn.Parameter(take(len(weight)))
+        setattr(module, norm, normalization if normalized else nn.Identity())
     shape = model.fc.weight.shape
     model.fc.weight = nn.Parameter(take(shape.numel()).reshape(shape))
     model.fc.bias = nn.Parameter(take(len(model.fc.bias)))
@@ -182,21 +195,28 @@ def right(model: ResNet, images: ImageSet) -> int:
     return int((predict(model, images).argmax(1) == images.labels).sum())
 
 
-def lesions_of(name: str, model: ResNet, images: ImageSet) -> dict[str, list[dict]]:
-    """`right` of the whole network, without each block, and with each pair swapped."""
-    whole = right(model, images)
-    deleted, swapped = [], []
-    for block in deletable(name):
-        with probes.deleted(model, block):
-            deleted.append({"network": name, "block": block, "right": right(model, images)})
-    for one, two in swappable(name):
-        with probes.swapped(model, (one, two)):
-            row = {"network": name, "one": one, "two": two, "right": right(model, images)}
-            swapped.append(row)
+def lesions_of(name: str, images: ImageSet) -> dict[str, list[dict]]:
+    """Right answers of the exported network, whole, without each block, and with each pair swapped.
+
+    "right" has the statistics from training, "renewed" those of the same images.
+    """
+    model, normalized = (read_networks(kind)[name] for kind in (False, True))
+
+    def row(off: tuple[str, ...] = (), pairs: tuple[tuple[str, str], ...] = (), **what) -> dict:
+        found = {"network": name} | what
+        with probes.deleted(model, *off), probes.swapped(model, *pairs):
+            found["right"] = right(model, images)
+        with (
+            probes.deleted(normalized, *off),
+            probes.swapped(normalized, *pairs),
+            lesions.renewed(normalized, images),
+        ):
+            return found | {"renewed": right(normalized, images)}
+
     return {
-        "whole": [{"network": name, "right": whole}],
-        "deleted": deleted,
-        "swapped": swapped,
+        "whole": [row()],
+        "deleted": [row((block,), block=block) for block in deletable(name)],
+        "swapped": [row((), (pair,), one=pair[0], two=pair[1]) for pair in swappable(name)],
     }
 
 
@@ -211,9 +231,12 @@ def table() -> str:
             )
         else:
             what = f"without {row['block'].removeprefix('layer')}" if "block" in row else "whole"
-        found.setdefault(what, {})[row["network"]] = f"{100 * row['right'] / IMAGES:.1f}"
-    rows = [["right answers, %", *NETWORKS], ["---"] * 3]
-    rows += [[what, *(each.get(name, "–") for name in NETWORKS)] for what, each in found.items()]
+        for kind in ("right", "renewed"):
+            found.setdefault(what, {})[row["network"], kind] = f"{100 * row[kind] / IMAGES:.1f}"
+    columns = list(product(NETWORKS, ("right", "renewed")))
+    heads = [name + ", renewed" * (kind == "renewed") for name, kind in columns]
+    rows = [["right answers, %", *heads], ["---"] * (1 + len(heads))]
+    rows += [[what, *(each.get(column, "–") for column in columns)] for what, each in found.items()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -243,7 +266,7 @@ def main() -> None:
     measured = {"whole": [], "deleted": [], "swapped": []}
     for name, model in read_networks().items():
         final[name]["exported"] = evaluate(model, test_images)[1]
-        for table, rows in lesions_of(name, model, read_images()).items():
+        for table, rows in lesions_of(name, read_images()).items():
             measured[table] += rows
     run = runs.new_run(
         name="take_apart",

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 EXTRAS = ("paper", "slides")
 # Sphinx finds out by itself which pages a change concerns, but for changes of these.
 CONCERN_ALL = (
+    "CITATION.cff",
     "_config.yml",
     "_toc.yml",
     "book/_static",
@@ -85,7 +86,7 @@ def _jupyter_book(builder: str, root: Path, work: Path, whole: bool) -> bool:
 def _hashes(root: Path) -> dict[str, str]:
     """Of all that the site is made from, in a few groups."""
     groups = {name: hashlib.sha256() for name in (*CONCERN_ALL, "the rest")}
-    files = [root / name for name in ("_config.yml", "_toc.yml")]
+    files = [root / name for name in ("CITATION.cff", "_config.yml", "_toc.yml")]
     files += [*(root / "book").rglob("*"), *(root / "_build" / "assignments").glob("*.ipynb")]
     files += [path for name in EXTRAS for path in (root / "_build" / name).glob("*.*")]
     for path in sorted(files):

@@ -11,6 +11,8 @@ SCRIPTS = {
     "dilation": ("dilation.js",),
     "degradation": ("degradation.js",),
     "shattering": ("shattering.js",),
+    "thermometer": ("thermometer.js",),
+    "shoe-switch": ("shoe_switch.js",),
 }
 
 

@@ -183,11 +183,8 @@ def write_standalone(folder: Path) -> list[Path]:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    """Write the file whole or not at all, and as readable for others as the umask says."""
     with whole_file(path) as temporary:
         nbformat.write(notebook, temporary)
-        os.umask(umask := os.umask(0))
-        temporary.chmod(0o666 & ~umask)
 
 
 def _first(notebook: NotebookNode, name: str) -> NotebookNode:

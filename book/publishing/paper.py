@@ -222,7 +222,7 @@ def chromium() -> Iterator:
 
 def print_document(tab, single: Path) -> bytes:
     """The PDF of what Sphinx's builder `singlehtml` made: title, contents with pages, chapters."""
-    (page,) = single.glob("*/index.html")
+    page = max(single.rglob("*.html"), key=lambda path: path.stat().st_size)  # others lead to it
     page = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     to_print = single / "print.html"  # here, since its links are those of a page in this folder
     numbers: dict[str, int] = {}

@@ -3,7 +3,7 @@
 import ast
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import nbformat
 from docutils import nodes
@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from publishing import (
+    citation,
     claims_page,
     folding,
     labs,
@@ -46,6 +47,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_claims_script)
     app.connect("html-page-context", add_code_switch, priority=600)
     app.connect("html-page-context", add_marks)
+    app.connect("html-page-context", add_citation)
     app.connect("html-page-context", add_labs)
     app.connect("build-finished", write_downloads)
     paper.setup(app)
@@ -59,7 +61,9 @@ def setup(app: Sphinx) -> dict:
 
 
 def point_to(app: Sphinx, address: str) -> None:
-    """Give the site what needs its address: a sitemap and Open Graph cards."""
+    """Give the site what needs its address: buttons, a sitemap and Open Graph cards."""
+    app.connect("html-page-context", add_kaggle, priority=600)  # the theme's buttons stand
+    app.connect("html-page-context", add_help, priority=600)
     app.setup_extension("sphinx_sitemap")
     app.setup_extension("sphinxext.opengraph")
     config = app.config
@@ -305,6 +309,59 @@ def add_marks(app: Sphinx, name: str, template: str, context: dict, doctree) -> 
     if is_chapter(app, name):
         context["body"] = progress.with_marks(context["body"])
         app.add_js_file("quiz.js", loading_method="defer")
+
+
+def add_citation(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Say how to cite a chapter."""
+    if is_chapter(app, name):
+        base = app.config.html_baseurl
+        page = f"{base}{name}.html" if base else ""
+        context["body"] = citation.with_citation(context["body"], name, Path(app.srcdir), page)
+
+
+def add_kaggle(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Offer to open a chapter in Kaggle, which the theme does not know."""
+    options = app.config.html_theme_options
+    file = f"{options['repository_url']}/blob/{options['repository_branch']}/{name}.ipynb"
+    for group in context["header_buttons"]:
+        if group.get("label") == "launch-buttons":
+            group["buttons"].append(
+                {
+                    "type": "link",
+                    "url": f"https://kaggle.com/kernels/welcome?src={file}",
+                    "text": "Kaggle",
+                    "tooltip": "Launch on Kaggle",
+                    "icon": "fas fa-k",
+                    "label": "launch-kaggle-button",
+                }
+            )
+
+
+def add_help(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Offer the reader of each page to ask, and to tell of an error, in the repository's forms."""
+    where = quote(re.sub("<.*?>", "", context.get("title", "")))
+    new = f"{app.config.html_theme_options['repository_url']}/issues/new?where={where}&template="
+    forms = (("Ask a question", "question", "circle-question"), ("Report an error", "error", "bug"))
+    buttons = [
+        {
+            "type": "link",
+            "url": f"{new}{form}.yml",
+            "text": text,
+            "tooltip": text,
+            "icon": f"fas fa-{icon}",
+            "label": f"help-{form}-button",
+        }
+        for text, form, icon in forms
+    ]
+    context["header_buttons"].append(
+        {
+            "type": "group",
+            "tooltip": "Questions and errors",
+            "icon": "fas fa-circle-question",
+            "buttons": buttons,
+            "label": "help-buttons",
+        }
+    )
 
 
 def add_labs(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:

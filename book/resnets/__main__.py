@@ -50,6 +50,8 @@ def main() -> None:
             help="under torchrun: batch normalization over all processes",
         )
     options = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):  # a file that Windows writes may lack an arrow or a ×
+        stream.reconfigure(errors="backslashreplace")
     if options.sync_batch_norm and not torch.distributed.is_torchelastic_launched():
         parser.error("--sync-batch-norm is for several processes: start them with torchrun")
     if options.device:

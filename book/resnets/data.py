@@ -1,32 +1,25 @@
 """Images as uint8 tensors that live on the device; Fashion-MNIST, and a drawn stand-in for it."""
 
-import errno
 import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from zipfile import BadZipFile
 
 import platformdirs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.datasets import FashionMNIST
-from torchvision.datasets.utils import check_integrity
 
-from resnets.files import whole_file
+from resnets.downloads import NoNetwork
 from resnets.standin import drawn_garments
 
 REAL = "Fashion-MNIST"
 STAND_IN = "drawn stand-in for Fashion-MNIST"
-CLASSES = tuple(FashionMNIST.classes)
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 # Of the 60,000 training images, scaled to [0, 1].
 MEAN, SD = 0.2860, 0.3530
 # The label of a pixel that has no class, as is usual; losses and metrics leave it out.
@@ -254,28 +247,30 @@ def batches(
 def fashion_mnist(folder: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
     """Fashion-MNIST's training and test images (60,000 and 10,000), or the stand-in's.
 
-    Looks for the four `.gz` files under `FashionMNIST/raw/` in `folder`, in `RESNETS_DATA` and in
-    the cache, and reads the first that has them, after checking their md5. Where none has,
-    torchvision downloads them into the cache. Where that fails too, says so and gives the stand-in.
-    Nothing is written outside the cache.
+    Looks for the four published files, packed (`.gz`) or unpacked, under `FashionMNIST/raw/` in
+    `folder`, in `RESNETS_DATA` and in the cache, and reads the first that has them, after checking
+    their md5. Where none has, torchvision downloads them into the cache, or for this session alone
+    if that cannot be written. Where that fails too, says why and gives the stand-in. Nothing is
+    written outside the cache.
 
     Raises:
-        ValueError: a file is damaged, or one of the four is missing.
+        ValueError: in a folder that was named, a file is damaged, missing or misplaced.
         FileNotFoundError: `folder` or `RESNETS_DATA` names no folder.
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full.
     """
-    *_, cache = places = data_folders(folder)
-    for place in places:
-        raw = place / "FashionMNIST" / "raw"
-        if any((raw / name).exists() for name, _ in FashionMNIST.resources):
-            return _read(raw)
+    # Here, since it imports torchvision, which takes longer than all the rest.
+    from resnets import fashion_files
+
+    *named, cache = data_folders(folder)
     try:
-        return _read(_download(cache / "FashionMNIST" / "raw"))
-    except NoNetwork:
+        parts = fashion_files.find(named, cache)
+    except NoNetwork as error:
         print(
-            f"Fashion-MNIST is not on this machine and cannot be downloaded: using the {STAND_IN}."
+            f"Fashion-MNIST is not on this machine and cannot be downloaded ({error}). "
+            f"Using the {STAND_IN}."
         )
         return stand_in()
+    return tuple(ImageSet(*part, REAL) for part in parts)
 
 
 def data_folders(folder: str | Path | None) -> list[Path]:
@@ -296,71 +291,3 @@ def stand_in() -> tuple[ImageSet, ImageSet]:
     return tuple(
         ImageSet(*drawn_garments(n, seed), STAND_IN) for n, seed in ((10_000, 0), (2_000, 1))
     )
-
-
-def _read(raw: Path) -> tuple[ImageSet, ImageSet]:
-    for name, md5 in FashionMNIST.resources:
-        if not (raw / name).exists():
-            raise ValueError(f"{raw} lacks {name}: add the file, or remove the other three")
-        if not check_integrity(raw / name, md5):
-            raise ValueError(
-                f"{raw / name} is damaged (its md5 is not {md5}): delete the file and run again"
-            )
-    with _unpacking_folder("Fashion-MNIST", 130) as folder:
-        copy = folder / "FashionMNIST" / "raw"
-        copy.mkdir(parents=True)
-        for name, _ in FashionMNIST.resources:
-            shutil.copyfile(raw / name, copy / name)
-        parts = [FashionMNIST(folder, train=train, download=True) for train in (True, False)]
-    return tuple(ImageSet(part.data, part.targets, REAL) for part in parts)
-
-
-class NoNetwork(Exception):
-    """What should be downloaded cannot be."""
-
-
-def _download(raw: Path) -> Path:
-    """Download the four files to a temporary folder, then copy each to `raw`, whole."""
-    with downloading("Fashion-MNIST", 130) as folder:
-        FashionMNIST(folder, download=True)
-        for name, _ in FashionMNIST.resources:
-            with whole_file(raw / name) as path:
-                shutil.copyfile(folder / "FashionMNIST" / "raw" / name, path)
-    return raw
-
-
-@contextmanager
-def downloading(what: str, megabytes: int) -> Iterator[Path]:
-    """A temporary folder in which torchvision downloads `what`.
-
-    Raises:
-        NoNetwork: the download failed.
-        OSError: the disk is full.
-    """
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none, and a silent network would hang it
-    try:
-        with _unpacking_folder(what, megabytes) as folder:
-            yield folder
-    except (
-        RuntimeError, URLError, HTTPException, TimeoutError, ConnectionError, BadZipFile
-    ) as error:  # fmt: skip
-        raise NoNetwork from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-@contextmanager
-def _unpacking_folder(what: str, megabytes: int) -> Iterator[Path]:
-    """A temporary folder; a disk that is full says what to do."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            yield Path(folder)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full: {what} needs {megabytes} MB in {tempfile.gettempdir()} and in "
-                "the cache; free some space, or set TMPDIR to a folder on a larger disk",
-            ) from error

@@ -123,10 +123,19 @@ def hardware(device: torch.device) -> str:
 
 
 def _cpu_name() -> str:
-    if platform.system() == "Darwin":
+    """What the system calls the processor; where it has no name for it, its architecture."""
+    system = platform.system()
+    if system == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
+    if system == "Windows":
+        import winreg  # on Windows alone
+
+        place = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as processor:
+            return winreg.QueryValueEx(processor, "ProcessorNameString")[0].strip()
+    if system == "Linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.machine()

@@ -1,7 +1,6 @@
 """Write a file whole or not at all."""
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it to `path` when the block ends well.
 
     If the block fails (a full disk, Ctrl-C), `path` is as it was and the temporary file is gone.
+    Others may read the file if the umask lets them.
 
     Raises:
         OSError: the file cannot be written; the message names `path`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary.touch(exist_ok=False)  # not mkstemp, whose files nobody else may read
         try:
             yield temporary
             temporary.replace(path)

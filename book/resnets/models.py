@@ -12,7 +12,6 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import get_model_weights
 
 SHORTCUTS = ("projection", "all-projections", "identity", "none")
 STRIDE_ON = ("3x3", "1x1")
@@ -458,6 +457,9 @@ def load_imagenet_weights(net: ResNet, depth: int) -> None:
     Raises:
         ConnectionError: they cannot be downloaded; `net` is unchanged.
     """
+    # Here, since torchvision takes longer to import than all the rest.
+    from torchvision.models import get_model_weights
+
     weights = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)

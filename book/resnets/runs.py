@@ -1,12 +1,13 @@
 """A recorded run: one JSON file that says what ran, where, when, with what, and how it went."""
 
 import ast
+import hashlib
 import io
 import json
 import math
 import subprocess
 import zipfile
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,9 @@ if TYPE_CHECKING:  # the site shows what was recorded, and has no PyTorch
 RECORDED = Path(__file__).parent / "recorded"
 REAL = "Fashion-MNIST"  # as `data.REAL`
 SCHEMA = 1
+FINGERPRINT = ", code "  # stands before it, in a run's `commit`
 # Where `changed_since` does not look: changes there change no result.
-BOOKKEEPING = ("fashion_mnist", "hardware", "whole_file")
+BOOKKEEPING = ("downloading", "fashion_mnist", "hardware", "whole_file")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Run:
         scale: "quick", "hour" or "full".
         seed: of the weights and of the order of the images.
         config: the settings that the scale stands for.
-        commit: of the code, with "+changes" where files were not committed.
+        commit: of the code. Where files were not committed ("+changes"), or git does not know this
+            copy ("release 0.1.0"), with a fingerprint of the code that the run uses.
         date: UTC, ISO 8601.
         device: the name of the hardware, with the CPU's number of threads.
         precision: of convolutions and matrix products.
@@ -90,16 +93,17 @@ def new_run(*, device: "torch.device", history: dict, **what) -> Run:
 
     from resnets.device import hardware, precision
 
-    return Run(
+    run = Run(
         history=history,
         seconds=sum(rows[-1]["seconds"] for rows in history.values()),
-        commit=_commit(),
+        commit="",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         device=hardware(device),
         precision=str(precision(device)).removeprefix("torch."),
         torch=torch.__version__,
         **what,
     )
+    return replace(run, commit=_commit(run))
 
 
 def read(path: Path) -> Run:
@@ -201,10 +205,12 @@ def changed_since(run: Run) -> list[str] | None:
 
     A comment or a docstring is no change, and neither is what a run does not call. What fetches
     checked files, names the machine or writes files is left out, as is this module.
-    None where that is not known: the run's own code was not committed, or this copy of the course
-    has no history that reaches back to it.
+    None where that is not known: this copy of the course has no history that reaches back to the
+    run, or the run's code was not committed and is no longer the same.
     """
-    if run.commit.endswith("+changes") or not _sources(run.commit):
+    if recorded_code := run.commit.partition(FINGERPRINT)[2]:
+        return [] if recorded_code == _fingerprint(run) else None
+    if not _sources(run.commit):
         return None
     now, then = _used(run, ""), _used(run, run.commit)
     changed = {use for use in now.keys() | then.keys() if now.get(use) != then.get(use)}
@@ -308,11 +314,19 @@ def _sources(commit: str) -> dict[str, str]:
         return {name: files.read(name).decode() for name in files.namelist()}
 
 
-def _commit() -> str:
+def _commit(run: Run) -> str:
     commit = _git("rev-parse", "--short=12", "HEAD").decode().strip()
     if not commit or not _git("ls-files", __file__):
-        return f"release {__version__}"
-    return commit + ("+changes" if _git("status", "--porcelain", "--", "*.py") else "")
+        return f"release {__version__}{FINGERPRINT}{_fingerprint(run)}"
+    if _git("status", "--porcelain", "--", "*.py"):
+        return f"{commit}+changes{FINGERPRINT}{_fingerprint(run)}"
+    return commit
+
+
+def _fingerprint(run: Run) -> str:
+    """Of the code, as it is now, that the run uses."""
+    code = sorted(_used(run, "").items())
+    return hashlib.sha256(repr(code).encode()).hexdigest()[:12]
 
 
 def _git(*command: str) -> bytes:

@@ -64,6 +64,10 @@ def check(kind: str) -> None:
     Raises:
         NoConfinementError: it cannot be started; the message says why.
     """
+    if os.name == "nt":
+        raise NoConfinementError(
+            "grading needs Linux or macOS: on Windows, run it in the Windows Subsystem for Linux"
+        )
     done = subprocess.run(command(kind).start, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

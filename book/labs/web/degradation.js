@@ -1,7 +1,7 @@
 /** Degradation: the recorded trainings of plain and residual networks, every seed a line. */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
+  const { element, drawn, radios, slider, attempt, note, whole, among, textOf } = labs;
   const EPOCHS = 20;
   const DEPTHS = ["20", "56", "110"];
   const KINDS = ["plain", "ResNet"];
@@ -120,7 +120,7 @@
 
     function update() {
       const shown = boxes.filter(({ name }) => state.networks.has(name)).map(({ name }) => name);
-      const rateName = RATES.find(([value]) => value === state.rate)[1];
+      const rateName = textOf(RATES, state.rate);
       const curves = data.curves.filter(
         ({ network, rate }) => shown.includes(network) && rate === rateName,
       );

@@ -44,9 +44,8 @@
 
   /** How many places each row has, from the input up. */
   function lengths(stack) {
-    const counts = [LENGTH];
-    for (const { stride } of stack) counts.push(Math.ceil(counts.at(-1) / stride));
-    return counts;
+    let count = LENGTH;
+    return [count, ...stack.map(({ stride }) => (count = Math.ceil(count / stride)))];
   }
 
   /** The paths to one output: pairs of input and taps, in order. */
@@ -115,7 +114,7 @@
   }
 
   function start(root, _, { announce, share }) {
-    const state = { ...BEGIN };
+    const state = { ...BEGIN, output: 8 };
     const set = (key) => (value) => {
       state[key] = value;
       update();
@@ -144,7 +143,7 @@
 
     function update() {
       const stack = layers(state);
-      const count = lengths(stack).at(-1);
+      const count = lengths(stack)[stack.length];
       state.output = Math.min(state.output, count - 1);
       output.input.max = count - 1;
       output.set(state.output, `Output ${state.output} (0 to ${count - 1})`);

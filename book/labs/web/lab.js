@@ -24,7 +24,8 @@ const labs = (() => {
 
   /** @type {Object<string, (data: any) => void>} */
   const awaited = {};
-  const folder = document.currentScript.src.replace(/[^/]*$/, "");
+  const script = /** @type {HTMLScriptElement} */ (document.currentScript);
+  const folder = script.src.replace(/[^/]*$/, "");
 
   /**
    * An element with attributes; those that are true, false or functions are properties.
@@ -114,6 +115,9 @@ const labs = (() => {
   /** The value of a state, if it is one of the options; else the first of them. */
   const among = (options, value) => (options.find(([one]) => one === value) ?? options[0])[0];
 
+  /** What the options say of one of their values. */
+  const textOf = (options, value) => options.find(([one]) => one === value)?.[1] ?? "";
+
   /** Data that a script hands over with `labs.receive(name, data)`. */
   function load(name, file) {
     return new Promise((done, fail) => {
@@ -127,6 +131,25 @@ const labs = (() => {
 
   function receive(name, data) {
     awaited[name]?.(data);
+  }
+
+  /**
+   * The bytes that Python wrote in base64.
+   * @param {string} base64
+   */
+  function bytes(base64) {
+    return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  }
+
+  /**
+   * The bytes that Python deflated and wrote in base64.
+   * @param {string} base64
+   */
+  async function inflate(base64) {
+    if (!globalThis.DecompressionStream) throw new Error("this browser cannot decompress the data");
+    const stream = new Blob([bytes(base64)]).stream();
+    const inflated = stream.pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Uint8Array(await new Response(inflated).arrayBuffer());
   }
 
   /** A state in a link: `#lab-name_key-value_key-value`, which is also a valid selector. */
@@ -183,7 +206,7 @@ const labs = (() => {
           problem.textContent = "";
           frame.classList.add("lab-started");
           return show;
-        } catch (error) {
+        } catch (/** @type {any} */ error) {
           live.replaceChildren();
           button.disabled = false;
           button.textContent = lab.offer ?? "";
@@ -215,5 +238,7 @@ const labs = (() => {
   }
 
   const controls = { choice, radios, slider, attempt, note };
-  return { element, drawn, ...controls, whole, among, load, receive, address, define };
+  const data = { load, receive, bytes, inflate };
+  /** `kernel` is the engine's, which another script brings. */
+  return { element, drawn, ...controls, whole, among, textOf, ...data, define, kernel: "" };
 })();

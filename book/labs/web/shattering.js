@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
+  const { element, drawn, radios, slider, attempt, note, whole, among, textOf } = labs;
   const [WIDTH, POINTS, DEEPEST, SEEDS] = [64, 256, 50, 10];
   const KINDS = [
     ["plain", "plain"],
@@ -202,7 +202,7 @@
       beta.inputs.forEach((input) => (input.disabled = state.kind === "plain"));
       depth.set(state.depth, `Depth ${state.depth}`);
       seed.set(state.seed, `Seed ${state.seed}`);
-      const factor = Number(FACTORS.find(([value]) => value === state.beta)[1]);
+      const factor = Number(textOf(FACTORS, state.beta));
       const { y, slope, last } = compute({
         depth: state.depth,
         beta: state.kind === "plain" ? null : factor,

@@ -1,7 +1,8 @@
 /** Take a network apart: blocks of two trained networks are switched off or swapped. */
 (() => {
   "use strict";
-  const { element, drawn, choice, slider, attempt, whole, Engine, Network } = labs;
+  const { element, drawn, choice, radios, slider, attempt, whole, among } = labs;
+  const { Engine, Network, softmax } = inference;
   const CLASSES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -9,6 +10,11 @@
   const BLOCKS = ["1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "3.0", "3.1", "3.2"];
   const CHANGE_SHAPE = [3, 6];
   const PAIRS = [[0, 1], [0, 2], [1, 2], [4, 5], [7, 8]];
+  const STATISTICS = [
+    ["training", "from training"],
+    ["renewed", "renewed"],
+  ];
+  /** @type {State} */
   const BEGIN = { off: "21", image: "0" };
   const short = (index) => BLOCKS[index].replace(".", "");
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -45,13 +51,9 @@
     const images = await labs.inflate(data.images);
     const labels = labs.bytes(data.labels);
     const networks = [];
-    for (const content of data.networks) {
-      const network = await Network.create(engine, content);
-      networks.push(Object.assign(network, { name: content.name, answers: new Map() }));
-      network.whole = content.right;
-    }
+    for (const content of data.networks) networks.push(await Network.create(engine, content));
 
-    const state = { off: new Set(), swap: "", image: 0 };
+    const state = { off: new Set(), swap: "", image: 0, statistics: "" };
     const order = () => {
       const places = BLOCKS.map((_, index) => index);
       const [one, two] = PAIRS.find((pair) => pair.map(short).join("-") === state.swap) ?? [0, 0];
@@ -81,6 +83,10 @@
       state.swap = value;
       update();
     });
+    const statistics = radios("Statistics of batch normalization", STATISTICS, (value) => {
+      state.statistics = value;
+      update();
+    });
     const repair = () => show({ image: String(state.image) });
     const canvas = element("canvas", { width: 28, height: 28, role: "img" });
     const pick = slider("Number", 0, labels.length - 1, (value) => {
@@ -100,6 +106,7 @@
       picture: element("div", { class: "lab-strip" }),
       right: bar(),
       judged: element("span", { class: "lab-judged" }),
+      renewed: "", // the lesion that the renewed statistics are of
       chances: CLASSES.map(bar),
     }));
     columns.forEach(({ right, judged }) => right.node.append(judged));
@@ -139,7 +146,7 @@
     root.append(
       attempt(
         "switch block 2.1 on again and 1.0 off. Why does this one cost ResNet-20 so much more " +
-          "than every other?",
+          "than every other? How much of it comes back with renewed statistics, and in plain-20?",
       ),
       element(
         "fieldset",
@@ -147,6 +154,7 @@
         element("legend", {}, "Blocks that compute"),
         element("div", { class: "lab-row" }, ...stages, swap.node, button("Repair", repair)),
       ),
+      statistics.node,
       element(
         "fieldset",
         {},
@@ -179,10 +187,19 @@
       context.putImageData(picture, 0, 0);
     }
 
+    /** What the order, the blocks that are off and the statistics make of a network. */
+    const lesion = (network) =>
+      [state.statistics, ...order(), "without", ...[...off(network)].sort()].join(" ");
+
+    /** The layers that compute: those with renewed statistics, if these are wanted. */
+    const layers = (network) =>
+      state.statistics === "renewed" ? network.renewed : network.trained;
+
     function answer(column) {
       const { network, chances } = column;
-      const logits = network.run(images, state.image * 784, order(), off(network));
-      const shares = labs.softmax(logits);
+      const start = state.image * 784;
+      const logits = network.run(images, start, order(), off(network), layers(network));
+      const shares = softmax(logits);
       const best = shares.indexOf(Math.max(...shares));
       shares.forEach((value, k) => {
         chances[k].filled.style.width = `${100 * value}%`;
@@ -203,38 +220,66 @@
       column.right.node.dataset.right = right;
     }
 
-    /** How many of all images are right; in slices, so that the page stays responsive. */
+    /** Wait, if the page had no chance to respond for a while. */
+    function breath() {
+      let from = performance.now();
+      return async () => {
+        if (performance.now() - from <= 12) return;
+        await new Promise((done) => setTimeout(done));
+        from = performance.now();
+      };
+    }
+
+    /** Renew the statistics, if they are not those of this lesion already. */
+    async function renew(column, current) {
+      const { network } = column;
+      const wanted = lesion(network);
+      if (state.statistics !== "renewed" || column.renewed === wanted) return;
+      column.renewed = "";
+      column.judged.textContent = "renewing the statistics …";
+      const breathe = breath();
+      const pause = async () => {
+        await breathe();
+        return current();
+      };
+      const done = await network.renew(images, labels.length, order(), off(network), pause);
+      if (done) column.renewed = wanted;
+    }
+
+    /** How many of all images are right. */
     async function judge(column, current) {
       const { network } = column;
-      const [places, without] = [order(), off(network)];
-      const key = [...places, "without", ...[...without].sort()].join(" ");
+      const [places, without, computing] = [order(), off(network), layers(network)];
+      const key = lesion(network);
       let right = network.answers.get(key) ?? 0;
-      let from = performance.now();
+      const breathe = breath();
       for (let i = 0; i < labels.length && !network.answers.has(key); i++) {
-        const logits = network.run(images, i * 784, places, without);
+        const logits = network.run(images, i * 784, places, without, computing);
         right += logits.indexOf(Math.max(...logits)) === labels[i] ? 1 : 0;
-        if (performance.now() - from > 12) {
-          tell(column, right, i + 1);
-          await new Promise((done) => setTimeout(done));
-          if (!current()) return;
-          from = performance.now();
-        }
+        if (i % 20 === 19) tell(column, right, i + 1);
+        await breathe();
+        if (!current()) return;
       }
       network.answers.set(key, right);
       tell(column, right, labels.length);
     }
 
-    let lesion = null;
-    let judged;
-    function judgeBoth() {
-      const wanted = [...state.off, state.swap].join(" ");
-      if (wanted === lesion) return judged;
-      lesion = wanted;
-      judged = (async () => {
-        for (const column of columns)
-          if (wanted === lesion) await judge(column, () => wanted === lesion);
-      })();
-      return judged;
+    /** What goes on for one lesion, whatever image is looked at: renewing, and judging. */
+    /** @type {{ wanted: string, ready: Promise<void>, judged: Promise<void> } | undefined} */
+    let underway;
+    function begin() {
+      const wanted = columns.map(({ network }) => lesion(network)).join();
+      if (wanted === underway?.wanted) return underway;
+      const current = () => wanted === underway?.wanted;
+      const inTurn = async (step) => {
+        for (const column of columns) if (current()) await step(column, current);
+      };
+      for (const { right, judged } of columns) {
+        right.node.dataset.done = "0"; // what is shown is still of the lesion before
+        judged.textContent = "counting …";
+      }
+      const ready = Promise.resolve().then(() => inTurn(renew));
+      return (underway = { wanted, ready, judged: ready.then(() => inTurn(judge)) });
     }
 
     let changes = 0;
@@ -243,6 +288,7 @@
       const garment = CLASSES[labels[state.image]];
       boxes.forEach(({ box }, index) => (box.checked = !state.off.has(index)));
       swap.select.value = state.swap;
+      statistics.set(state.statistics);
       pick.set(state.image, `Number ${state.image + 1} of ${labels.length}: ${garment}`);
       canvas.setAttribute("aria-label", `A picture of the class ${garment}`);
       rows.forEach((row, k) => row.classList.toggle("lab-true", k === labels[state.image]));
@@ -254,13 +300,17 @@
       paint();
       for (const { network, picture } of columns)
         picture.replaceChildren(strip(network, order(), off(network)));
-      const answers = columns.map(answer);
       share({
         off: [...state.off].sort().map(short).join("-"),
         swap: state.swap,
+        statistics: state.statistics,
         image: String(state.image),
       });
-      await judgeBoth();
+      const { ready, judged } = begin();
+      await ready;
+      if (change !== changes) return;
+      const answers = columns.map(answer);
+      await judged;
       if (change !== changes) return;
       const said = columns.map(({ network, right }, which) => {
         return `${network.name}: ${right.number.textContent} right; here it says ${answers[which]}`;
@@ -268,12 +318,13 @@
       announce(`${said.join(". ")}. It is of the class ${garment}.`);
     }
 
-    /** @param {labs.State | null} wanted */
+    /** @param {State | null} wanted */
     function show(wanted) {
-      const { off = "", swap = "", image = "0" } = wanted ?? BEGIN;
+      const { off = "", swap = "", statistics, image = "0" } = wanted ?? BEGIN;
       const names = off.split("-");
       state.off = new Set([...BLOCKS.keys()].filter((index) => names.includes(short(index))));
       state.swap = pairs.some(([value]) => value === swap) ? swap : "";
+      state.statistics = among(STATISTICS, statistics);
       state.image = whole(image, 0, labels.length - 1, 0);
       update();
     }

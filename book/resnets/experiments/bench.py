@@ -10,7 +10,6 @@ and a seed is a round.
 """
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -200,6 +199,12 @@ def _peak_share(net: nn.Module, size: int, speed: float, config: Config, dtype) 
 def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**30
+    import resource  # not on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
