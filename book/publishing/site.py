@@ -313,7 +313,7 @@ def add_marks(app: Sphinx, name: str, template: str, context: dict, doctree) -> 
 
 def add_citation(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
     """Say how to cite a chapter."""
-    if is_chapter(app, name):
+    if is_chapter(app, name) and app.builder.name not in paper.BUILDERS:
         base = app.config.html_baseurl
         page = f"{base}{name}.html" if base else ""
         context["body"] = citation.with_citation(context["body"], name, Path(app.srcdir), page)
