@@ -77,8 +77,8 @@ def course(tmp_path_factory):
     copy = tmp_path_factory.mktemp("paper") / "course"
 
     def shorten(copy):
-        toc = "format: jb-book\nroot: book/reference/bibliography\nchapters:\n"
-        (copy / "_toc.yml").write_text(f"{toc}- file: book/02_residual_blocks\n")
+        toc = "format: jb-book\nroot: book/02_residual_blocks\nchapters:\n"
+        (copy / "_toc.yml").write_text(f"{toc}- file: book/reference/bibliography\n")
 
     done = build(copy, shorten)
     assert done.returncode == 0, done.stdout + done.stderr

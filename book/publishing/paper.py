@@ -183,8 +183,10 @@ def declare_formulas(made: Path, path: Path) -> None:
             if item.filename == "content.opf":
                 for name in old.namelist():
                     if name.endswith(".xhtml") and b"<math" in old.read(name):
-                        href = f'href="{name}"'.encode()
-                        content = content.replace(href, href + b' properties="mathml"')
+                        href, kind = f'href="{name}"'.encode(), b" media-type"  # so it is listed
+                        content = content.replace(
+                            href + kind, href + b' properties="mathml"' + kind
+                        )
             new.writestr(item, content)
 
 
