@@ -1,6 +1,7 @@
 # `make book` builds the site, `make test` runs every test, `make check` those that take a minute; each sets
 # up what it needs of .venv first (`install.py`).
 # `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
+# `make pdf`, `make epub` and `make slides` write the course to print, for e-readers and for a lecture.
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address into the chapters; `make links` asks every link for an answer.
 # `make record SCALE=hour` records every experiment; stopped, it goes on when it is called again.
@@ -27,7 +28,7 @@ unexport PYTHONPATH PYTHONHOME
 # In a commit's hook, these would lead the tests' own repositories to this one.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: book test check lint assignments grade standalone address links execute record bench bench-labs lock clean site-packages all-packages
+.PHONY: book test check lint assignments grade pdf epub slides standalone address links execute record bench bench-labs lock clean site-packages all-packages
 
 book: _build/assignments/written
 	@$(PUBLISHING) site
@@ -53,6 +54,15 @@ assignments: _build/assignments/written
 grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none]
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
+
+pdf: all-packages  # needs Chromium or Chrome
+	@$(PUBLISHING) pdf _build/paper
+
+epub: site-packages
+	@$(PUBLISHING) epub _build/paper
+
+slides: site-packages
+	@$(PUBLISHING) slides _build/slides
 
 standalone: _build/assignments/written
 	@$(PUBLISHING) standalone _build/standalone

@@ -127,7 +127,7 @@ def _computing(cell):
 
 def test_a_cell_whose_output_may_change_is_tagged_and_nothing_else_is(notebook):
     for cell in code(notebook):
-        assert set(cell.metadata.get("tags", [])) <= {"nbval-ignore-output"}
+        assert set(cell.metadata.get("tags", [])) <= {"nbval-ignore-output", "slide"}
         changes = any(
             any(kind.startswith("image/") for kind in output.get("data", {}))
             for output in cell.outputs

@@ -1,4 +1,4 @@
-"""`make book`, `make assignments`, `make standalone` and `make address`."""
+"""What the Makefile calls: the site, what students get, the course to print, and its address."""
 
 import argparse
 import sys
@@ -6,6 +6,12 @@ import tempfile
 from pathlib import Path
 
 from publishing import build
+
+EXTRAS = {
+    "pdf": "print the whole course",
+    "epub": "write the whole course for e-readers",
+    "slides": "write slides of each chapter",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     assignments.add_argument("folder", type=Path)
     standalone = commands.add_parser("standalone", help="write chapters that carry the library")
     standalone.add_argument("folder", type=Path)
+    for name, what in EXTRAS.items():
+        commands.add_parser(name, help=what).add_argument("folder", type=Path)
     commands.add_parser("address", help="write the repository's address into the chapters")
     options = parser.parse_args(arguments)
     match options.command:
@@ -26,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             return write_assignments(options.folder)
         case "standalone":
             return write_standalone(options.folder)
+        case name if name in EXTRAS:
+            return write_extra(name, options.folder)
         case _:
             return write_address()
 
@@ -60,6 +70,21 @@ def write_standalone(folder: Path) -> int:
     from publishing import notebooks
 
     for path in notebooks.write_standalone(folder):
+        print(path)
+    return 0
+
+
+def write_extra(name: str, folder: Path) -> int:
+    """Write the PDF, the EPUB or the slides; the site offers them from its next build on."""
+    from publishing import paper, slides
+
+    write = {"pdf": paper.write_pdf, "epub": paper.write_epub, "slides": slides.write}[name]
+    try:
+        written = write(folder)
+    except (FileNotFoundError, RuntimeError) as error:
+        print(f"Nothing was written: {error}.", file=sys.stderr)
+        return 1
+    for path in written:
         print(path)
     return 0
 

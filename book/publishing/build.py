@@ -9,6 +9,8 @@ from pathlib import Path
 from resnets.files import whole_file
 
 ROOT = Path(__file__).parents[2]
+# What `make pdf`, `make epub` and `make slides` wrote: the site offers what is there.
+EXTRAS = ("paper", "slides")
 # Sphinx finds out by itself which pages a change concerns, but for changes of these.
 CONCERN_ALL = (
     "CITATION.cff",
@@ -18,6 +20,7 @@ CONCERN_ALL = (
     "book/labs/web",
     "book/publishing",
     "book/requirements.txt",
+    *(f"_build/{name}" for name in EXTRAS),
 )
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 
@@ -37,13 +40,16 @@ def site(root: Path = ROOT) -> bool:
         return True
     note.unlink(missing_ok=True)
     whole = any(before.get(name) != sources[name] for name in CONCERN_ALL)
-    if not _jupyter_book(root, work, whole):
+    if not _jupyter_book("html", root, work, whole):
         shutil.rmtree(work, ignore_errors=True)
         return False
     new, old = built.with_name("html.new"), built.with_name("html.old")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(work / "_build" / "html", new)
+    for name in EXTRAS:
+        if (root / "_build" / name).exists():
+            shutil.copytree(root / "_build" / name, new / name)
     if built.exists():
         built.rename(old)
     new.rename(built)
@@ -53,11 +59,22 @@ def site(root: Path = ROOT) -> bool:
     return True
 
 
-def _jupyter_book(root: Path, work: Path, whole: bool) -> bool:
+def with_sphinx(builder: str, work: Path, root: Path = ROOT) -> Path:
+    """What another of Sphinx's builders makes of the sources in `root`: a folder in `work`.
+
+    Raises:
+        RuntimeError: Sphinx warned or failed.
+    """
+    if not _jupyter_book(builder, root, work, whole=False):
+        raise RuntimeError(f"Sphinx's builder {builder} failed: see above")
+    return work / "_build" / builder
+
+
+def _jupyter_book(builder: str, root: Path, work: Path, whole: bool) -> bool:
     from jupyter_book.cli.main import main
 
     command = ["build", str(root), "-W", "--keep-going", "--path-output", str(work)]
-    command += ["--builder", "custom", "--custom-builder", "html"]  # else it tells of `work`
+    command += ["--builder", "custom", "--custom-builder", builder]  # else it tells of `work`
     try:
         main([*command, *["--all"] * whole], standalone_mode=False)
     except (Exception, SystemExit):
@@ -71,6 +88,7 @@ def _hashes(root: Path) -> dict[str, str]:
     groups = {name: hashlib.sha256() for name in (*CONCERN_ALL, "the rest")}
     files = [root / name for name in ("CITATION.cff", "_config.yml", "_toc.yml")]
     files += [*(root / "book").rglob("*"), *(root / "_build" / "assignments").glob("*.ipynb")]
+    files += [path for name in EXTRAS for path in (root / "_build" / name).glob("*.*")]
     for path in sorted(files):
         name = path.relative_to(root).as_posix()
         if not path.is_file() or LEFT_OUT & set(name.split("/")):

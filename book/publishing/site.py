@@ -17,6 +17,7 @@ from publishing import (
     labs,
     labs_page,
     notebooks,
+    paper,
     placeholders,
     progress,
     terms,
@@ -51,6 +52,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_citation)
     app.connect("html-page-context", add_labs)
     app.connect("build-finished", write_downloads)
+    paper.setup(app)
     app.config.notfound_urls_prefix = "/"
     address = notebooks.address(Path(app.confdir) / "_config.yml")
     if address:
@@ -232,23 +234,33 @@ def _each(words) -> str:
 
 
 def add_download(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
-    """Offer the standalone version in the menu of a chapter's downloads."""
-    if not is_chapter(app, name):
-        return
-    path = Path(name).with_suffix(".ipynb").name
+    """Offer the book as PDF and EPUB, a chapter alone and as slides, in the menu of downloads."""
+    offered = []
+    built = Path(app.confdir) / "_build"
+    if is_chapter(app, name):
+        stem = Path(name).name
+        offered.append(
+            (f"{DOWNLOADS}/{stem}.ipynb", ".ipynb, standalone", "with the course library", "box")
+        )
+        if (built / "slides" / f"{stem}.html").exists():
+            offered.append(
+                (f"slides/{stem}.html", "slides", "of this chapter", "person-chalkboard")
+            )
+    for path in sorted((built / "paper").glob(f"{paper.NAME}.*")):
+        offered.append((f"paper/{path.name}", path.suffix, "of the whole course", "book"))
     for group in context["header_buttons"]:
         if group.get("label") == "download-buttons":
-            group["buttons"].insert(
-                1,
+            group["buttons"][1:1] = [
                 {
                     "type": "link",
-                    "url": context["pathto"](f"{DOWNLOADS}/{path}", 1),
-                    "text": ".ipynb, standalone",
-                    "tooltip": "Download the notebook with the course library in it",
-                    "icon": "fas fa-box",
-                    "label": "download-standalone-button",
-                },
-            )
+                    "url": context["pathto"](path, 1),
+                    "text": text,
+                    "tooltip": f"{text} {what}",
+                    "icon": f"fas fa-{icon}",
+                    "label": f"download-{Path(path).parent}-{Path(path).suffix[1:]}-button",
+                }
+                for path, text, what, icon in offered
+            ]
 
 
 def correct_roles(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
@@ -304,7 +316,7 @@ def add_marks(app: Sphinx, name: str, template: str, context: dict, doctree) -> 
 
 def add_citation(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
     """Say how to cite a chapter."""
-    if is_chapter(app, name):
+    if is_chapter(app, name) and app.builder.name not in paper.BUILDERS:
         base = app.config.html_baseurl
         page = f"{base}{name}.html" if base else ""
         context["body"] = citation.with_citation(context["body"], name, Path(app.srcdir), page)
