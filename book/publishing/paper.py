@@ -29,7 +29,10 @@ BUILDERS = ("singlehtml", "epub")
 STYLE = Path(__file__).with_suffix(".css")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # What only a site can do: links to the heading itself, buttons, marks of what was read.
-ONLY_ON_A_SITE = ".headerlink, .tip, .cite, .lab-picture, button, script, style, .kept, #progress, summary > .expanded"
+ONLY_ON_A_SITE = (
+    ".headerlink, .tip, .cite, .lab-picture, .kept, #progress, button, script, style"
+    ", summary > .expanded"
+)
 ANSWERED = re.compile(r"^((Quiz|Exercise) \d+\.\d+)\.")
 PAGE = re.compile(r"^(?!\w+:)([\w./-]+)\.html((?:#.+)?)$")
 EMPTY = '<!DOCTYPE html><html lang="en" data-theme="light"><head></head><body></body></html>'
