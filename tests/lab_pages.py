@@ -72,7 +72,7 @@ def picture(tab: Page) -> str:
           const drawings = [...document.querySelectorAll(".lab-live :is(svg, canvas)")];
           const largest = drawings.reduce((one, two) => (area(two) > area(one) ? two : one));
           if (largest.localName === "svg") return largest.outerHTML;
-          return `<img alt="" src="${largest.toDataURL()}">`;
+          return `<img alt="A scene, pixel by pixel" src="${largest.toDataURL()}">`;
         }"""
     )
 
