@@ -67,7 +67,7 @@ def sources(tmp_path, monkeypatch):
     monkeypatch.setattr(builds.site, "__defaults__", (tmp_path,))
     asked = []
 
-    def jupyter_book(root, work, whole):
+    def jupyter_book(builder, root, work, whole):
         asked.append(whole)
         page = work / "_build" / "html" / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
