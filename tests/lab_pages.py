@@ -72,7 +72,9 @@ def picture(tab: Page) -> str:
           const drawings = [...document.querySelectorAll(".lab-live :is(svg, canvas)")];
           const largest = drawings.reduce((one, two) => (area(two) > area(one) ? two : one));
           if (largest.localName === "svg") return largest.outerHTML;
-          return `<img alt="A scene, pixel by pixel" src="${largest.toDataURL()}">`;
+          const { width, height } = largest;
+          return `<svg viewBox="0 0 ${width} ${height}" aria-hidden="true"><image ` +
+            `width="${width}" height="${height}" href="${largest.toDataURL()}"></image></svg>`;
         }"""
     )
 
