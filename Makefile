@@ -55,10 +55,10 @@ grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewra
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
 
-pdf: all-packages  # needs Chromium or Chrome
+pdf: all-packages _build/assignments/written  # needs Chromium or Chrome
 	@$(PUBLISHING) pdf _build/paper
 
-epub: site-packages
+epub: _build/assignments/written
 	@$(PUBLISHING) epub _build/paper
 
 slides: site-packages
