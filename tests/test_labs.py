@@ -343,7 +343,9 @@ def test_without_scripts_the_figures_stand_and_say_where_the_labs_are(browser, a
     tab.goto(all_labs)
     for text in ("What everyone sees.", "On the course's site this figure is a lab."):
         said = tab.get_by_text(text)
-        assert [said.nth(i).is_visible() for i in range(said.count())] == [True] * len(NAMES)
+        for media in ("screen", "print"):
+            tab.emulate_media(media=media)
+            assert [said.nth(i).is_visible() for i in range(said.count())] == [True] * len(NAMES)
     context.close()
 
 

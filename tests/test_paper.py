@@ -118,6 +118,17 @@ def test_the_pdf_has_pages_contents_formulas_and_words(course):
     assert len(text) > 20
 
 
+def test_the_contents_keep_a_heading_s_formula_and_leave_out_what_has_no_number():
+    page = BeautifulSoup(
+        '<h2>5. Gradients</h2><h3>5.5 <span class="math">\\(2^n\\)</span> paths</h3><h3>Quiz</h3>',
+        "html.parser",
+    )
+    listed = paper.contents(page, page.find_all(["h2", "h3"]), {"heading-1": 7})
+    lines = listed.find_all("p")
+    assert [line.a.text for line in lines] == ["5. Gradients", r"5.5 \(2^n\) paths"]
+    assert lines[1].a.find(class_="math") and lines[1].find("span", recursive=False).text == "7"
+
+
 def test_without_chromium_nothing_is_printed(monkeypatch, tmp_path):
     monkeypatch.setattr(paper, "BROWSERS", ("no-such-browser",))
     with pytest.raises(FileNotFoundError, match="Chromium prints the book, and is not found"):

@@ -285,7 +285,9 @@ def contents(made: BeautifulSoup, headings: list[Tag], numbers: dict[str, int]) 
             continue
         heading["id"] = f"heading-{at}"
         line = made.new_tag("p", attrs={"class": f"of-{heading.name}"})
-        line.append(made.new_tag("a", href=f"#heading-{at}", string=title))
+        link = made.new_tag("a", href=f"#heading-{at}")
+        link.extend([copy(part) for part in heading.contents])
+        line.append(link)
         line.append(made.new_tag("span", string=str(numbers.get(heading["id"], ""))))
         listed.append(line)
     return listed
