@@ -284,6 +284,12 @@ def test_a_lab_is_quiet_accessible_and_fits(browser, pages, name, scheme, viewpo
         assert not lab.frame.locator(".lab-elsewhere").is_visible()
         assert all(r.startswith(("file:", "data:", "blob:")) for r in lab.seen.requests)
         assert lab.seen.errors == []
+        if viewport == PHONE:
+            too_wide = """[...document.querySelectorAll('.lab-live [type=radio]')].filter((one) => {
+              one.click();
+              return document.documentElement.scrollWidth > innerWidth;
+            }).map((one) => one.closest('label').innerText)"""
+            assert lab.tab.evaluate(too_wide) == []
         if viewport == DESK:
             kept = (labs_page.PICTURES / f"{name}.html").read_text(encoding="utf-8")
             assert picture(lab.tab) == kept.strip(), "write it again: see book/labs/README.md"
