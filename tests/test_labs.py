@@ -22,7 +22,7 @@ from test_browser import DESK, PHONE, WCAG, Seen
 from torch import nn
 from torch.nn import functional as F
 
-from labs import degradation, dilation, shattering, take_apart
+from labs import degradation, dilation, script, shattering, take_apart
 from publishing import labs, labs_page, site
 from resnets import probes, runs
 from resnets.experiments.lesions import renewed
@@ -500,9 +500,8 @@ def test_the_dilation_lab_changes_by_its_controls(browser, pages):
 
 
 def test_the_curves_are_those_of_the_recorded_runs():
-    text = degradation.SCRIPT.read_text().removeprefix(degradation.NOTICE)
-    script = json.loads(text.removeprefix(degradation.BEFORE).removesuffix(degradation.AFTER))
-    assert script == degradation.content(), "write them again: python -m labs.degradation"
+    written = script.read("degradation")
+    assert written == degradation.content(), "write them again: python -m labs.degradation"
 
 
 @chromium

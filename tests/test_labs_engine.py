@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs import kernel, take_apart
+from labs import kernel, script, take_apart
 from resnets import data, models, probes, runs
 
 REAL_DATA = os.environ.get("RESNETS_DATA")
@@ -144,12 +144,12 @@ def test_the_recorded_accuracy_is_that_of_the_committed_script(run, exported):
 
 def test_the_recorded_figures_are_those_of_the_committed_networks(run, exported):
     images = take_apart.read_images()
-    script = {content["name"]: content for content in take_apart.read_script()["networks"]}
+    networks = {content["name"]: content for content in script.read("take-apart")["networks"]}
     measured = {"whole": [], "deleted": [], "swapped": []}
     for name in exported:
         for table, rows in take_apart.lesions_of(name, images).items():
             measured[table] += rows
-        assert script[name]["right"] == measured["whole"][-1]["right"]
+        assert networks[name]["right"] == measured["whole"][-1]["right"]
     assert measured == run.measured
 
 

@@ -5,14 +5,10 @@
 writes the script `web/degradation_data.js`; write it again when the runs are recorded again.
 """
 
-import json
-from pathlib import Path
-
+from labs import script
 from resnets import runs
 
-SCRIPT = Path(__file__).parent / "web" / "degradation_data.js"
-BEFORE, AFTER = 'labs.receive("degradation", ', ");\n"
-NOTICE = "// Written by `python -m labs.degradation` from the recorded runs.\n"
+NOTICE = "Written by `python -m labs.degradation` from the recorded runs."
 
 
 def curve(run: runs.Run, network: str, rate: str, rows: list[dict]) -> dict:
@@ -64,9 +60,7 @@ def written(loss: float) -> str:
 
 def main() -> None:
     """Write the script."""
-    text = json.dumps(content(), separators=(",", ":"))
-    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
-    print(f"{SCRIPT.name}: {SCRIPT.stat().st_size / 1e3:.0f} kB")
+    script.write("degradation", NOTICE, content())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ make of the tops of all test scenes.
     PYTHONPATH=book python -m labs.shoe_switch
 """
 
-import json
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labs.take_apart import packed, unpacked
+from labs import script
+from labs.script import packed, unpacked
 from resnets import data, metrics, runs
 from resnets.data import CLASSES, ImageSet, LabeledScenes
 from resnets.device import best_device, seed_everything
@@ -34,12 +34,10 @@ SHOES, TOPS = tuple(OUTFITS), tuple(OUTFITS.values())
 WORN = tuple(product(SHOES, TOPS))
 SHOWN = 6  # scenes
 GRAYS = 32  # that a pixel of a shown scene is rounded down to
-SCRIPT = Path(__file__).parent / "web" / "shoe_switch_data.js"
 RUN = Path(__file__).parent / f"shoe_switch-{SCALE}-seed{SEED}.json"
-BEFORE, AFTER = 'labs.receive("shoe-switch", ', ");\n"
 NOTICE = """\
-// Written by `python -m labs.shoe_switch`. The garments are from Fashion-MNIST, under the MIT
-// license that stands beside this file (fashion_mnist_license.txt).
+Written by `python -m labs.shoe_switch`. The garments are from Fashion-MNIST, under the MIT
+license that stands beside this file (fashion_mnist_license.txt).
 """
 
 
@@ -127,8 +125,7 @@ def read_script() -> dict:
     `images` and `truth` (WORN, scenes, SIDE, SIDE) and `maps` (networks, WORN, scenes, SIDE, SIDE),
     uint8.
     """
-    text = SCRIPT.read_text().removeprefix(NOTICE)
-    found = json.loads(text.removeprefix(BEFORE).removesuffix(AFTER))
+    found = script.read("shoe-switch")
 
     def pictures(name: str) -> Tensor:
         flat = torch.from_numpy(np.frombuffer(unpacked(found[name]), np.uint8).copy())
@@ -195,12 +192,8 @@ def main() -> None:
         device=device,
     )
     assert run.write(RUN.parent) == RUN
-    text = json.dumps(
-        content([scenes[:SHOWN] for scenes in dressed.values()], maps, run),
-        separators=(",", ":"),
-    )
-    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
-    print(f"{SCRIPT.name}: {SCRIPT.stat().st_size / 1e3:.0f} kB")
+    shown = [scenes[:SHOWN] for scenes in dressed.values()]
+    script.write("shoe-switch", NOTICE, content(shown, maps, run))
     print(runs.finals([run]).to_string(index=False))
 
 

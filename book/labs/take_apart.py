@@ -11,8 +11,6 @@ networks is computed from the script, as readers get it.
 """
 
 import base64
-import json
-import zlib
 from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
@@ -21,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labs import script
+from labs.script import packed, unpacked
 from resnets import data, probes, runs
 from resnets.data import ImageSet
 from resnets.device import best_device, seed_everything
@@ -33,12 +33,10 @@ NETWORKS = ("ResNet-20", "plain-20")
 SCALE, SEED = "hour", 0
 STEM = lesions.CONFIGS[SCALE].stem
 IMAGES = 500
-SCRIPT = Path(__file__).parent / "web" / "take_apart_data.js"
 RUN = Path(__file__).parent / f"take_apart-{SCALE}-seed{SEED}.json"
-BEFORE, AFTER = 'labs.receive("take-apart", ', ");\n"
 NOTICE = """\
-// Written by `python -m labs.take_apart`. The images are from Fashion-MNIST, under the MIT license
-// that stands beside this file (fashion_mnist_license.txt).
+Written by `python -m labs.take_apart`. The images are from Fashion-MNIST, under the MIT license
+that stands beside this file (fashion_mnist_license.txt).
 """
 
 
@@ -109,26 +107,12 @@ def described(name: str, model: ResNet) -> dict:
     }
 
 
-def packed(content: bytes) -> str:
-    """Deflated, without a header, in base64."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return base64.b64encode(deflate.compress(content) + deflate.flush()).decode()
-
-
-def unpacked(text: str) -> bytes:
-    """What was `packed`."""
-    return zlib.decompress(base64.b64decode(text), -15)
-
-
-def read_script() -> dict:
-    """The content of the script that the site serves."""
-    text = SCRIPT.read_text().removeprefix(NOTICE)
-    return json.loads(text.removeprefix(BEFORE).removesuffix(AFTER))
-
-
 def read_networks(normalized: bool = False) -> dict[str, ResNet]:
     """The exported networks as PyTorch's, from the script."""
-    return {content["name"]: restored(content, normalized) for content in read_script()["networks"]}
+    return {
+        content["name"]: restored(content, normalized)
+        for content in script.read("take-apart")["networks"]
+    }
 
 
 def restored(content: dict, normalized: bool = False) -> ResNet:
@@ -165,7 +149,7 @@ def restored(content: dict, normalized: bool = False) -> ResNet:
 
 def read_images() -> ImageSet:
     """The images of the script, with their labels."""
-    content = read_script()
+    content = script.read("take-apart")
     pixels = np.frombuffer(unpacked(content["images"]), np.uint8).reshape(-1, 28, 28)
     labels = np.frombuffer(base64.b64decode(content["labels"]), np.uint8)
     tensors = (torch.from_numpy(array.copy()) for array in (pixels, labels))
@@ -254,15 +238,12 @@ def main() -> None:
     shown = test_images[:IMAGES]
     for content in contents:
         content["right"] = right(restored(content), shown)
-    text = json.dumps(
-        {
-            "networks": contents,
-            "images": packed(shown.images.numpy().tobytes()),
-            "labels": base64.b64encode(bytes(shown.labels.tolist())).decode(),
-        },
-        separators=(",", ":"),
-    )
-    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
+    content = {
+        "networks": contents,
+        "images": packed(shown.images.numpy().tobytes()),
+        "labels": base64.b64encode(bytes(shown.labels.tolist())).decode(),
+    }
+    script.write("take-apart", NOTICE, content)
     measured = {"whole": [], "deleted": [], "swapped": []}
     for name, model in read_networks().items():
         final[name]["exported"] = evaluate(model, test_images)[1]
@@ -280,7 +261,6 @@ def main() -> None:
         device=device,
     )
     assert run.write(RUN.parent) == RUN
-    print(f"{SCRIPT.name}: {SCRIPT.stat().st_size / 1e6:.2f} MB")
     print(runs.finals([run]).to_string(index=False))
 
 

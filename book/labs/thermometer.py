@@ -9,15 +9,14 @@ What gradients become in training is taken from the recorded runs `gradient_norm
 writes the script `web/thermometer_data.js`.
 """
 
-import json
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labs.take_apart import packed, unpacked
+from labs import script
+from labs.script import packed, unpacked
 from resnets import data, probes, runs
 from resnets.device import best_device, hardware
 from resnets.models import ResNet, cifar_resnet
@@ -28,9 +27,7 @@ PADDINGS = ("zeros", "circular")
 SEEDS = 5
 BATCH = 32
 EPOCHS = (1, 8)  # of the recorded trainings
-SCRIPT = Path(__file__).parent / "web" / "thermometer_data.js"
-BEFORE, AFTER = 'labs.receive("thermometer", ', ");\n"
-NOTICE = "// Written by `python -m labs.thermometer`.\n"
+NOTICE = "Written by `python -m labs.thermometer`."
 # (depth, λ, β, batch normalization, padding); β changes nothing in a plain network.
 CASES = [
     case
@@ -155,8 +152,7 @@ def content(before: dict[tuple, Tensor], after: dict[tuple, Tensor], conditions:
 
 def read_script() -> dict:
     """The script's content, with `curves` as numbers: by key, what was measured, as `measured`."""
-    text = SCRIPT.read_text().removeprefix(NOTICE)
-    found = json.loads(text.removeprefix(BEFORE).removesuffix(AFTER))
+    found = script.read("thermometer")
     numbers = 10 ** (np.frombuffer(unpacked(found["curves"]), "<i2") / 1000)
     curves = {}
     for name, start in found["at"].items():
@@ -193,9 +189,7 @@ def main() -> None:
     before = {case: measured(case, images, labels) for case in CASES}
     here = f"{hardware(images.device)}, float32, torch {torch.__version__}"
     there = runs.conditions(runs.recorded("gradient_norms", "hour")).splitlines()[1]
-    text = json.dumps(content(before, trained(), [here, there]), separators=(",", ":"))
-    SCRIPT.write_text(NOTICE + BEFORE + text + AFTER)
-    print(f"{SCRIPT.name}: {SCRIPT.stat().st_size / 1e3:.0f} kB")
+    script.write("thermometer", NOTICE, content(before, trained(), [here, there]))
 
 
 if __name__ == "__main__":
