@@ -74,9 +74,11 @@ def test_one_seed_for_every_generator():
     assert draw() == draw()
 
 
-def test_hardware_has_a_name():
+@pytest.mark.parametrize(("count", "words"), [(1, "1 thread"), (2, "2 threads")])
+def test_hardware_has_a_name(monkeypatch, count, words):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
     name, _, threads = device.hardware(torch.device("cpu")).rpartition(", ")
-    assert len(name) > 3 and threads == f"{torch.get_num_threads()} threads"
+    assert len(name) > 3 and threads == words
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_was_run_on_the_real_images(notebook):
 
 
 def test_says_on_what_machine_it_was_run(notebook):
-    assert re.search(r"Scale '\w+' on .+ threads, torch \d", code(notebook)[1].outputs[0].text)
+    assert re.search(r"Scale '\w+' on .+ threads?, torch \d", code(notebook)[1].outputs[0].text)
 
 
 def test_says_when_it_was_executed_and_was_not_changed_since(notebook):

@@ -184,7 +184,7 @@ def history(tmp_path, monkeypatch, run):
         ("experiments/fashion.py", "epochs=5", "epochs=6", ["experiments.fashion"]),
         ("training.py", '"""Mean cross-entropy', '"""The mean cross-entropy', []),
         ("training.py", "# How many steps", "# how many steps", []),
-        ("device.py", "get_num_threads()} threads", "get_num_threads()} cores", []),
+        ("device.py", "{threads} thread{", "{threads} core{", []),
         ("models.py", "def cifar_resnet(depth: int", "def cifar_resnet(depth: float", []),
         ("experiments/__init__.py", "device = best_device()", "device = 'cpu'", []),
         ("pspnet.py", "class PSPNet", "x = 1\n\n\nclass PSPNet", []),

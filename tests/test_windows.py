@@ -71,8 +71,7 @@ def windows(monkeypatch):
 
 
 def test_a_chapter_opens_with_the_name_of_the_processor(windows):
-    threads = f"{torch.get_num_threads()} threads"
-    assert f"on A Processor @ 3GHz, {threads}, torch" in device.conditions("quick")
+    assert "on A Processor @ 3GHz, " in device.conditions("quick")
 
 
 def test_a_system_that_names_no_processor_names_its_architecture(monkeypatch):

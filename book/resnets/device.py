@@ -116,7 +116,8 @@ def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        name = f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
     if device.type == "mps":
         name += ", MPS"
     return name + processes.description()
