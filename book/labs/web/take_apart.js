@@ -85,8 +85,14 @@
     return { node, filled, number };
   }
 
-  /** By a transform, so that a bar that moves makes the browser lay out nothing again. */
-  const fill = ({ filled }, share) => (filled.style.transform = `scaleX(${share})`);
+  /**
+   * Show a share and its text. The bar is scaled, and a text that stays is not set again, so that
+   * the browser lays out only what changes.
+   */
+  function fill({ filled, number }, share, text) {
+    filled.style.transform = `scaleX(${share.toFixed(3)})`;
+    if (number.textContent !== text) number.textContent = text;
+  }
 
   async function start(root, data, tools) {
     const engine = await Engine.create(labs.kernel);
@@ -347,16 +353,14 @@
       const best = shares.indexOf(Math.max(...shares));
       const mark = label < 0 ? "" : best === label ? "✓ " : "✗ ";
       shares.forEach((value, k) => {
-        fill(chances[k], value);
-        chances[k].number.textContent = (k === best ? mark : "") + percent(value);
+        fill(chances[k], value, (k === best ? mark : "") + percent(value));
         chances[k].node.className = k === best ? "lab-best" : "";
       });
       return `${CLASSES[best]} (${percent(shares[best])})`;
     }
 
     function tell(column, right, done) {
-      fill(column.right, right / done);
-      column.right.number.textContent = percent(right / done);
+      fill(column.right, right / done, percent(right / done));
       const whole = `whole: ${percent(column.network.whole / labels.length)}`;
       const so = done < labels.length ? `of ${done} so far` : `of ${done} images`;
       column.judged.textContent = `${so}; ${whole}`;
