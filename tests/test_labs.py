@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from labs import degradation, dilation, script, shattering, take_apart
 from publishing import labs, labs_page, site
-from resnets import probes, runs
+from resnets import data, probes, runs
 from resnets.experiments.lesions import renewed
 from resnets.training import predict
 
@@ -61,6 +61,22 @@ async ([kernel, images, lesions]) => {
   }
   times.sort((one, two) => one - two);
   return { found, compiled: Boolean(engine.compiled), median: times[times.length >> 1] };
+}
+"""
+
+# The same for pictures that are given as numbers, whole and without some blocks.
+DRAWN = """
+async ([kernel, pictures, lesions]) => {
+  const engine = await inference.Engine.create(kernel ? labs.kernel : "");
+  const data = await labs.load("take-apart", "take_apart_data.js");
+  const found = [];
+  for (const content of data.networks) {
+    const network = await inference.Network.create(engine, content);
+    for (const { order, off } of lesions[content.name])
+      for (const pixels of pictures)
+        found.push([...network.run(Uint8Array.from(pixels), 0, order, new Set(off))]);
+  }
+  return found;
 }
 """
 
@@ -445,6 +461,122 @@ def test_the_lesions_that_a_reader_makes_are_python_s(
         assert again.live.get_by_role("slider").input_value() == str(image)
 
 
+# Of runs: a letter, and how often it comes. A shoe, and a picture that is no garment.
+SHOE = "a364" + "a2d3a9c2a12" * 4 + "a2d12a14" + "a2c20a6" * 3 + "a2b24a2" * 3 + "a112"
+STRIPES = "dcbad2a2b9" * 46 + "a2"
+
+
+def pixels_of(text):
+    """What is drawn, as bytes."""
+    letters = re.sub(r"(.)(\d+)", lambda run: run[1] * int(run[2]), text)
+    return 85 * torch.tensor([ord(letter) - ord("a") for letter in letters], dtype=torch.uint8)
+
+
+def drawn_images(*texts):
+    pictures = torch.stack([pixels_of(text) for text in texts]).reshape(-1, 28, 28)
+    return data.ImageSet(pictures, torch.zeros(len(texts)).long(), data.REAL)
+
+
+CUTS = [((), ()), (("layer1.0",), ()), (("layer2.1", "layer3.2"), ("layer3.1", "layer3.2"))]
+
+
+@pytest.fixture(scope="module")
+def of_drawings():
+    """PyTorch's logits of the drawings, for each network and lesion."""
+    found = []
+    for model in take_apart.read_networks().values():
+        for cut in CUTS:
+            with injured(model, *cut):
+                found.append(predict(model, drawn_images(SHOE, STRIPES)).numpy())
+    return np.concatenate(found)
+
+
+def what_is_drawn(compiled):
+    pictures = drawn_images(SHOE, STRIPES).images.flatten(1).tolist()
+    cuts = [in_script(*cut) for cut in CUTS]
+    return [compiled, pictures, dict.fromkeys(take_apart.NETWORKS, cuts)]
+
+
+@chromium
+def test_chromium_s_logits_of_a_drawing_are_pytorch_s(browser, pages, of_drawings):
+    with Lab(browser, pages["take-apart"]) as lab:
+        for compiled in (True, False):
+            found = lab.tab.evaluate(DRAWN, what_is_drawn(compiled))
+            np.testing.assert_allclose(found, of_drawings, rtol=0, atol=5e-5)
+
+
+@in_firefox
+def test_firefox_s_answers_to_a_drawing_are_pytorch_s(tab, pages, of_drawings):
+    tab.navigate(f"{pages['take-apart']}#lab-take-apart_off-10_input-drawing_drawing-{SHOE}")
+    assert "of your drawing it says" in call(tab, START)[0]
+    found = call(tab, DRAWN, what_is_drawn(True))
+    np.testing.assert_allclose(found, of_drawings, rtol=0, atol=5e-5)
+
+
+@chromium
+def test_a_garment_is_drawn_and_both_networks_answer(browser, pages, of_drawings):
+    residual, plain = torch.from_numpy(of_drawings).reshape(2, len(CUTS), 2, 10)[:, 1, 0]
+    with Lab(browser, f"{pages['take-apart']}#lab-take-apart_off-10_drawing-{SHOE}") as lab:
+        lab.settle()
+        board = lab.live.get_by_role("application")
+        assert not board.is_visible()
+        told = lab.told(lambda: lab.live.get_by_label("your drawing", exact=True).check())
+        rows = lab.live.locator("tbody tr")
+        for column, logits in enumerate((residual, plain), start=1):
+            texts = [
+                rows.nth(k).locator(".lab-number").nth(column - 1).inner_text()
+                for k in range(1, 11)
+            ]
+            shares = F.softmax(logits, 0)
+            np.testing.assert_allclose([float(t[:-2]) for t in texts], 100 * shares, atol=0.0501)
+            best = lab.live.locator("th[scope=row]").nth(1 + int(shares.argmax())).inner_text()
+            assert f"of your drawing it says {best}" in told
+        assert lab.live.get_by_text("not what the networks were trained on").is_visible()
+        assert "✓" not in lab.live.inner_text() and "✗" not in lab.live.inner_text()
+
+        def drawn():
+            link = lab.live.get_by_role("link").get_attribute("href")
+            return pixels_of(link.partition("_drawing-")[2]).reshape(28, 28)
+
+        assert "ResNet-20" in lab.told(
+            lambda: lab.live.get_by_role("button", name="Clear").press("Enter")
+        )
+        assert not drawn().any()
+        board.press("ArrowUp")
+        assert lab.live.get_by_text("Row 12, column 15: empty").count()
+        assert "of your drawing" in lab.told(lambda: board.press("Space"))
+        assert lab.live.get_by_text("Row 12, column 15: light").count()
+        expected = torch.zeros(28, 28, dtype=torch.uint8)
+        expected[10:13, 13:16] = 255
+        assert torch.equal(drawn(), expected)
+        lab.live.get_by_label("rubber").check()
+        lab.live.get_by_label("1 pixel").check()
+        lab.told(lambda: board.press("Enter"))
+        expected[11, 14] = 0
+        assert torch.equal(drawn(), expected)
+        lab.live.get_by_label("medium").check()
+        box = board.locator("svg").bounding_box()
+        side = box["width"] / 28
+
+        def stroke():
+            lab.tab.mouse.move(box["x"] + 2.5 * side, box["y"] + 20.5 * side)
+            lab.tab.mouse.down()
+            lab.tab.mouse.move(box["x"] + 25.5 * side, box["y"] + 20.5 * side)
+            lab.tab.mouse.move(box["x"] + 40 * side, box["y"] + 20.5 * side)
+            lab.tab.mouse.up()
+
+        lab.told(stroke)
+        expected[20, 2:] = 170
+        assert torch.equal(drawn(), expected)
+        assert lab.violations() == "" and lab.seen.errors == []
+        link = lab.live.get_by_role("link").get_attribute("href")
+        said = lab.live.locator(".lab-verdict").inner_text()
+    with Lab(browser, pages["take-apart"] + link) as again:
+        again.settle()
+        assert again.live.locator(".lab-verdict").inner_text() == said
+        assert again.live.locator(".lab-gray-c").count() == 26
+
+
 @chromium
 def test_the_lab_starts_with_a_contrast_and_announces_what_changes(browser, pages):
     with Lab(browser, pages["take-apart"]) as lab:
@@ -497,6 +629,9 @@ def test_the_dilation_lab_changes_by_its_controls(browser, pages):
         assert lab.live.get_by_label("own: 2").is_disabled()
         link = lab.live.get_by_role("link").get_attribute("href")
         assert link == "#lab-dilation_way-none_version-v15_first-previous_output-8"
+        lab.told(lambda: lab.tab.evaluate("location.hash = '#lab-dilation'"))  # as it begins
+        begin = "#lab-dilation_way-dilation_version-v15_first-own_output-8"
+        assert lab.live.get_by_role("link").get_attribute("href") == begin
 
 
 def test_the_curves_are_those_of_the_recorded_runs():

@@ -138,6 +138,89 @@ def test_the_thermometer_shows_what_was_measured(browser, pages, measured):  # n
         assert again.live.get_by_text(kept).is_visible()
 
 
+# Depth, λ, β, batch normalization, padding, seed.
+SMALL = [
+    (20, 0, 1, True, "zeros", 0),
+    (20, 0, 1, False, "circular", 1),
+    (20, 0.85, 0.1, True, "circular", 2),
+    (6, 0.05, 0.05, False, "zeros", 9),
+    (20, 1.2, 1, False, "zeros", 4),
+    (56, 1.5, 1, True, "zeros", 3),
+]
+COMPUTED = """
+async (cases) => {
+  const found = [];
+  for (const kernel of [labs.kernel, ""]) {
+    const compute = smallNetwork.on(await inference.Engine.create(kernel));
+    for (const [depth, shortcut, branch, batchNorm, padding, seed] of cases) {
+      const circular = padding === "circular";
+      const settings = { blocks: (depth - 2) / 2, shortcut, branch, batchNorm, circular, seed };
+      const { signal, gradient } = compute(settings);
+      found.push([signal, gradient]);
+    }
+  }
+  return found;
+}
+"""
+
+
+@chromium
+def test_the_page_computes_a_small_network_as_pytorch_does(browser, pages):  # noqa: F811
+    expected = [thermometer.sizes(*thermometer.small(*case)) for case in SMALL]
+    with Lab(browser, pages["thermometer"]) as lab:
+        found = lab.tab.evaluate(COMPUTED, SMALL)
+    for got, sizes in zip(found, expected * 2, strict=True):  # with the kernel, and without
+        np.testing.assert_allclose(got, sizes, rtol=1e-5)
+
+
+@chromium
+def test_the_thermometer_shows_what_it_computes_beside_what_was_measured(
+    browser,  # noqa: F811
+    pages,  # noqa: F811
+    measured,
+):
+    case = (20, 0.8, 0.1, False, "circular")
+    signal, gradient = thermometer.sizes(*thermometer.small(*case, 5))
+    with Lab(browser, pages["thermometer"]) as lab:
+        lab.start()
+        told = lab.told(lambda: lab.live.get_by_label("a small one, computed here").check())
+        assert "depth 56, plain, with batch normalization, padding zeros, before training" in told
+        beta = lab.live.get_by_role("slider", name="β")
+        assert beta.is_disabled()
+        lab.live.get_by_role("slider", name="Depth").fill("9")
+        lab.live.get_by_role("slider", name="λ").fill("16")
+        beta.fill("2")
+        lab.live.get_by_label("without", exact=True).check()
+        lab.live.get_by_label("circular", exact=True).check()
+        told = lab.told(lambda: lab.live.get_by_role("slider", name="Seed").fill("5"))
+        assert "depth 20, λ = 0.8, β = 0.1, without batch normalization, padding circular" in told
+        values = re.findall(r": ([^:]+?)\. ", lab.live.locator(".lab-verdict").inner_text() + " ")
+        expected = [signal[-1], gradient[0]]
+        np.testing.assert_allclose([number(text) for text in values], expected, rtol=0.06)
+        beside = lab.live.get_by_text("Gray and dashed, measured: signal").inner_text()
+        values = re.findall(r"(?:signal|gradient) ([^,]+?)[,.](?: |$)", beside)
+        median = measured[thermometer.key(case)][1]
+        np.testing.assert_allclose(
+            [number(text) for text in values], [median[0, -1], median[1, 0]], rtol=0.06
+        )
+        drawn = lab.live.locator(".lab-pair > div").last.locator("polyline.lab-resnet")
+        heights = [float(p.split(",")[1]) for p in drawn.get_attribute("points").split()]
+        logs = gradient.log10()
+        slope = (heights[0] - heights[-1]) / (logs[0] - logs[-1])
+        np.testing.assert_allclose(heights, heights[-1] + slope * logs, atol=0.11)
+        lab.told(lambda: lab.live.get_by_role("slider", name="λ").press("ArrowRight"))
+        assert lab.live.get_by_text("With these settings nothing was measured").is_visible()
+        assert lab.violations() == "" and lab.seen.errors == []
+        link = lab.live.get_by_role("link").get_attribute("href")
+        assert "_depth-20_shortcut-085_branch-01_norm-none_padding-circular" in link
+        said = lab.live.locator(".lab-verdict").inner_text()
+    with Lab(browser, pages["thermometer"] + link) as again:
+        again.settle()
+        assert again.live.locator(".lab-verdict").inner_text() == said
+        again.told(lambda: again.live.get_by_label("measured in PyTorch").check())
+        assert again.live.get_by_role("radio", name="0.8").is_checked()
+
+
 @pytest.fixture(scope="module")
 def shoes():
     return shoe_switch.read_script()

@@ -32,9 +32,8 @@ def uniforms(seed: int, count: int) -> np.ndarray:
 
 
 @cache
-def normals(seed: int) -> Tensor:
-    """As many as the deepest network takes."""
-    count = 3 * WIDTH + DEPTHS[-1] * WIDTH**2
+def normals(seed: int, count: int) -> Tensor:
+    """Standard normal numbers, as the page draws them."""
     one, two = uniforms(seed, 2 * count).reshape(-1, 2).T
     return torch.from_numpy(np.sqrt(-2 * np.log(one)) * np.cos(2 * np.pi * two))
 
@@ -44,7 +43,7 @@ def network(depth: int, beta: float | None, batch_norm: bool, seed: int) -> tupl
 
     `beta` is None for plain, else the factor in x + beta · F(x).
     """
-    drawn = normals(seed)
+    drawn = normals(seed, 3 * WIDTH + DEPTHS[-1] * WIDTH**2)
     first, bias, last = drawn[: 3 * WIDTH].split(WIDTH)
     weights = drawn[3 * WIDTH :].reshape(-1, WIDTH, WIDTH)
     x = torch.linspace(-2, 2, POINTS, dtype=torch.float64).unsqueeze(1).requires_grad_()

@@ -2,13 +2,15 @@
 
 The networks are those of section 5.3, from its seeds, on the first images of its batch. Two factors
 are added to their blocks: relu(λ · shortcut(x) + β · F(x)); λ = 0 stands for the plain network.
-What gradients become in training is taken from the recorded runs `gradient_norms`.
+What gradients become in training is taken from the recorded runs `gradient_norms`. The page also
+computes a smaller network, which is `small` here.
 
     PYTHONPATH=book python -m labs.thermometer   # some minutes
 
 writes the script `web/thermometer_data.js`.
 """
 
+import math
 from itertools import product
 
 import numpy as np
@@ -17,9 +19,10 @@ from torch import Tensor, nn
 
 from labs import script
 from labs.script import packed, unpacked
+from labs.shattering import normals
 from resnets import data, probes, runs
 from resnets.device import best_device, hardware
-from resnets.models import ResNet, cifar_resnet
+from resnets.models import BasicBlock, ResNet, cifar_resnet
 
 DEPTHS = (20, 56, 110)
 LAMBDAS, BETAS = (0, 0.5, 0.8, 1, 1.2), (1, 0.1, 0)
@@ -28,6 +31,8 @@ SEEDS = 5
 BATCH = 32
 EPOCHS = (1, 8)  # of the recorded trainings
 NOTICE = "Written by `python -m labs.thermometer`."
+# Of the small network: channels, pixels a side, images, classes.
+CHANNELS, SMALL_SIDE, SMALL_BATCH, CLASSES = 8, 8, 4, 10
 # (depth, λ, β, batch normalization, padding); β changes nothing in a plain network.
 CASES = [
     case
@@ -55,6 +60,12 @@ def network(
     kind = "identity" if shortcut else "none"
     options = {"stem": "stride2", "in_channels": 1, "num_classes": 10, "batch_norm": batch_norm}
     net = cifar_resnet(depth, shortcut=kind, **options)
+    scale(net, shortcut, branch, padding)
+    return net
+
+
+def scale(net: nn.Module, shortcut: float, branch: float, padding: str) -> None:
+    """Put λ on each block's shortcut, β on its layers, and the padding on its convolutions."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.padding_mode = padding
@@ -62,10 +73,36 @@ def network(
         if shortcut:
             block.downsample = Scaled(block.downsample, shortcut)
             block.bn2 = Scaled(block.bn2, branch)
-    return net
 
 
-def sizes(net: ResNet, images: Tensor, labels: Tensor) -> Tensor:
+def small(
+    depth: int, shortcut: float, branch: float, batch_norm: bool, padding: str, seed: int
+) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """The network that the page computes, its images of noise, and their labels; in float64.
+
+    One stage of eight channels, between a ReLU and the mean over the pixels. The numbers are drawn
+    in this order: the images, the linear layer, the convolutions.
+    """
+    blocks = (depth - 2) // 2
+    kind = "identity" if shortcut else "none"
+    layers = [BasicBlock(CHANNELS, CHANNELS, 1, kind, batch_norm) for _ in range(blocks)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, CLASSES, bias=False)]
+    net = nn.Sequential(nn.ReLU(), *layers, *head).double()
+    shape = (SMALL_BATCH, SMALL_SIDE, SMALL_SIDE, CHANNELS)
+    fan = 9 * CHANNELS
+    sizes = [math.prod(shape), CLASSES * CHANNELS, *[fan * CHANNELS] * (2 * blocks)]
+    images, last, *weights = normals(seed, sum(sizes)).split(sizes)
+    net[-1].weight = nn.Parameter(last.reshape(CLASSES, CHANNELS) / math.sqrt(CHANNELS))
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    for convolution, weight in zip(convolutions, weights, strict=True):
+        drawn = weight.reshape(CHANNELS, CHANNELS, 3, 3) * math.sqrt(2 / fan)
+        convolution.weight = nn.Parameter(drawn)
+    scale(net, shortcut, branch, padding)
+    images = images.reshape(shape).permute(0, 3, 1, 2).requires_grad_()
+    return net, images, torch.arange(SMALL_BATCH)
+
+
+def sizes(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """At the input of each block: the signal's root mean square, and the gradient's norm.
 
     (2, blocks), the signal over that at the first block, the gradient over that at the last.

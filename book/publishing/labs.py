@@ -39,7 +39,7 @@ LABS = {
     "shattering": Lab(
         "Shattered gradients",
         "From which depth on are the gradients at neighboring inputs no longer alike?",
-        ("shattering.js",),
+        ("untrained.js", "shattering.js"),
     ),
     "receptive-field": Lab(
         "Receptive field",
@@ -89,7 +89,7 @@ LABS = {
     "thermometer": Lab(
         "Thermometer",
         "How large are the signal and its gradient, block by block?",
-        ("thermometer.js",),
+        ("kernel.js", "engine.js", "untrained.js", "small_network.js", "thermometer.js"),
     ),
     "shoe-switch": Lab(
         "Shoe switch",

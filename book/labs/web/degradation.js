@@ -1,7 +1,7 @@
 /** Degradation: the recorded trainings of plain and residual networks, every seed a line. */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, attempt, note, whole, among, textOf } = labs;
+  const { element, drawn, picked, ranged, settings, attempt, note, textOf } = labs;
   const EPOCHS = 20;
   const DEPTHS = ["20", "56", "110"];
   const KINDS = ["plain", "ResNet"];
@@ -14,7 +14,9 @@
     ["05", "0.05"],
     ["1", "0.1"],
   ];
-  const BEGIN = { networks: "plain20-plain56-ResNet20-ResNet56", rate: "05", epoch: "20" };
+  const NETWORKS = KINDS.flatMap((kind) => DEPTHS.map((depth) => `${kind}-${depth}`));
+  const BEGIN = "plain20-plain56-ResNet20-ResNet56";
+  const short = (network) => network.replace("-", "");
   const SCALES = {
     loss: {
       ticks: [0.001, 0.01, 0.1, 1],
@@ -60,28 +62,39 @@
     return svg;
   }
 
-  function start(root, data, { announce, share }) {
-    const state = { networks: new Set(), rate: "", measure: "", epoch: EPOCHS };
-    const boxes = KINDS.flatMap((kind) =>
-      DEPTHS.map((depth) => {
-        const name = `${kind}-${depth}`;
-        const box = element("input", { type: "checkbox" });
-        box.onchange = () => {
-          state.networks[box.checked ? "add" : "delete"](name);
-          update();
-        };
-        const sample = drawn("svg", { viewBox: "0 0 26 10", class: "lab-sample" });
-        sample.append(drawn("polyline", { class: look(name), points: "0 5 26 5" }));
-        return { name, box, node: element("label", { class: "lab-tile" }, box, sample, name) };
-      }),
+  /** Which networks are shown; the state is a list of them: "plain20-ResNet56". */
+  function networksControl(changed) {
+    const boxes = NETWORKS.map((name) => {
+      const box = element("input", { type: "checkbox", onchange: () => changed(checked(boxes)) });
+      const sample = drawn("svg", { viewBox: "0 0 26 10", class: "lab-sample" });
+      sample.append(drawn("polyline", { class: look(name), points: "0 5 26 5" }));
+      return { name, box, node: element("label", { class: "lab-tile" }, box, sample, name) };
+    });
+    const checked = (all) =>
+      all.filter(({ box }) => box.checked).map(({ name }) => short(name)).join("-");
+    const tiles = element(
+      "div",
+      { class: "lab-choices lab-networks" },
+      ...boxes.map(({ node }) => node),
     );
-    const set = (key) => (value) => {
-      state[key] = value;
-      update();
+    const node = element("fieldset", {}, element("legend", {}, "Networks"), tiles);
+    const set = (text) =>
+      boxes.forEach(({ name, box }) => (box.checked = text.split("-").includes(short(name))));
+    const read = (text = BEGIN) => {
+      set(text);
+      return checked(boxes);
     };
-    const rate = radios("Learning rate", RATES, set("rate"));
-    const measure = radios("Shown of the training set", MEASURES, set("measure"));
-    const epoch = slider("Epoch", 1, EPOCHS, set("epoch"));
+    return { node, set, read };
+  }
+
+  function start(root, data, tools) {
+    const makers = {
+      networks: networksControl,
+      rate: picked("Learning rate", RATES, "05"),
+      measure: picked("Shown of the training set", MEASURES),
+      epoch: ranged("Epoch", 1, EPOCHS, EPOCHS, (epoch) => `Epoch ${epoch} of ${EPOCHS}`),
+    };
+    const { controls, show } = settings(makers, tools, redraw);
     const drawing = element("div", { class: "lab-drawing" });
     const body = element("tbody", {});
     const caption = element("caption", {});
@@ -94,15 +107,10 @@
         "is there a rate at which plain-56 ends where plain-20 does? And what would you say of " +
           "ResNet-56 at rate 0.1 if you had only one of its seeds?",
       ),
-      element(
-        "fieldset",
-        {},
-        element("legend", {}, "Networks"),
-        element("div", { class: "lab-choices lab-networks" }, ...boxes.map(({ node }) => node)),
-      ),
-      element("div", { class: "lab-controls" }, rate.node, measure.node),
+      controls.networks.node,
+      element("div", { class: "lab-controls" }, controls.rate.node, controls.measure.node),
       drawing,
-      epoch.node,
+      controls.epoch.node,
       element(
         "table",
         { class: "lab-values" },
@@ -118,16 +126,12 @@
       ),
     );
 
-    function update() {
-      const shown = boxes.filter(({ name }) => state.networks.has(name)).map(({ name }) => name);
+    function redraw(state) {
+      const shown = NETWORKS.filter((name) => state.networks.split("-").includes(short(name)));
       const rateName = textOf(RATES, state.rate);
       const curves = data.curves.filter(
         ({ network, rate }) => shown.includes(network) && rate === rateName,
       );
-      boxes.forEach(({ name, box }) => (box.checked = state.networks.has(name)));
-      rate.set(state.rate);
-      measure.set(state.measure);
-      epoch.set(state.epoch, `Epoch ${state.epoch} of ${EPOCHS}`);
       drawing.replaceChildren(chart(curves, state.measure, state.epoch));
       const said = [];
       const rows = shown.flatMap((name) => {
@@ -146,25 +150,10 @@
       missing.textContent = gone.length
         ? `Not recorded at this rate and epoch: ${gone.join(" and ")}.`
         : "";
-      announce(`${caption.textContent}. ${said.join("; ")}. ${missing.textContent}`);
-      share({
-        networks: shown.map((name) => name.replace("-", "")).join("-"),
-        rate: state.rate,
-        measure: state.measure,
-        epoch: String(state.epoch),
-      });
+      return `${caption.textContent}. ${said.join("; ")}. ${missing.textContent}`;
     }
 
-    return function show(wanted) {
-      const { networks = "", rate, measure, epoch } = wanted ?? BEGIN;
-      const names = networks.split("-");
-      const chosen = boxes.filter(({ name }) => names.includes(name.replace("-", "")));
-      state.networks = new Set(chosen.map(({ name }) => name));
-      state.rate = among(RATES, rate);
-      state.measure = among(MEASURES, measure);
-      state.epoch = whole(epoch, 1, EPOCHS, EPOCHS);
-      update();
-    };
+    return show;
   }
 
   labs.define("degradation", {

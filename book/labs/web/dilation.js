@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, attempt, note, whole, among } = labs;
+  const { element, drawn, picked, ranged, settings, attempt, note } = labs;
   const LENGTH = 17;
   const WAYS = [
     ["stride", "stride 2"],
@@ -19,7 +19,6 @@
     ["previous", "previous: 1"],
     ["own", "own: 2"],
   ];
-  const BEGIN = { way: "dilation", version: "v15", first: "own", output: "8" };
 
   /** The convolutions, from the input up: how many taps, what stride, what dilation. */
   function layers({ way, version, first }) {
@@ -113,16 +112,26 @@
     return svg;
   }
 
-  function start(root, _, { announce, share }) {
-    const state = { ...BEGIN, output: 8 };
-    const set = (key) => (value) => {
-      state[key] = value;
-      update();
+  function start(root, _, tools) {
+    const countOf = (one) => lengths(layers(one)).at(-1);
+    /** A slider that ends with the last output. */
+    const outputControl = (changed) => {
+      const say = (output) => `Output ${output} (0 to ${countOf(state) - 1})`;
+      const one = ranged("Output", 0, LENGTH - 1, 8, say)(changed);
+      const set = (output) => {
+        one.input.max = countOf(state) - 1;
+        state.output = Math.min(output, countOf(state) - 1);
+        one.set(state.output);
+      };
+      return { ...one, set };
     };
-    const way = radios("The stride of 2", WAYS, set("way"));
-    const version = radios("It is on the convolution", VERSIONS, set("version"));
-    const first = radios("Dilation of the convolution that loses it", FIRSTS, set("first"));
-    const output = slider("Output", 0, LENGTH - 1, set("output"));
+    const makers = {
+      way: picked("The stride of 2", WAYS, "dilation"),
+      version: picked("It is on the convolution", VERSIONS),
+      first: picked("Dilation of the convolution that loses it", FIRSTS, "own"),
+      output: outputControl,
+    };
+    const { controls, state, show } = settings(makers, tools, redraw);
     const drawing = element("div", { class: "lab-drawing" });
     const [read, verdict] = [element("p", {}), element("p", { class: "lab-verdict" })];
     root.append(
@@ -130,8 +139,14 @@
         "which dilation brings back all 9 outputs of the network with stride? Does the choice " +
           "matter in v1?",
       ),
-      element("div", { class: "lab-controls" }, way.node, version.node, first.node),
-      output.node,
+      element(
+        "div",
+        { class: "lab-controls" },
+        controls.way.node,
+        controls.version.node,
+        controls.first.node,
+      ),
+      controls.output.node,
       drawing,
       read,
       verdict,
@@ -141,40 +156,24 @@
       ),
     );
 
-    function update() {
-      const stack = layers(state);
-      const count = lengths(stack)[stack.length];
-      state.output = Math.min(state.output, count - 1);
-      output.input.max = count - 1;
-      output.set(state.output, `Output ${state.output} (0 to ${count - 1})`);
-      way.set(state.way);
-      version.set(state.version);
-      first.set(state.first);
-      first.inputs.forEach((input) => (input.disabled = state.way !== "dilation"));
+    function redraw() {
+      controls.first.inputs.forEach((input) => (input.disabled = state.way !== "dilation"));
       drawing.replaceChildren(picture(state));
-      const inputs = [...new Set(paths(stack, state.output).map(({ place }) => place))];
+      const inputs = [...new Set(paths(layers(state), state.output).map(({ place }) => place))];
       inputs.sort((one, two) => one - two);
       read.textContent = `Output ${state.output} reads the pixels ${inputs.join(", ")}.`;
       const found = kept(state).length;
-      const all = lengths(layers({ ...state, way: "stride" })).at(-1);
+      const all = countOf({ ...state, way: "stride" });
       verdict.textContent =
         state.way === "stride"
           ? `The network with stride has ${all} outputs.`
           : found === all
             ? `✓ All ${all} outputs of the network with stride are here, every second one.`
             : `✗ Of the ${all} outputs of the network with stride, ${found} are here.`;
-      announce(`${read.textContent} ${verdict.textContent}`);
-      share({ ...state, output: String(state.output) });
+      return `${read.textContent} ${verdict.textContent}`;
     }
 
-    return function show(wanted) {
-      const { way, version, first, output } = wanted ?? BEGIN;
-      state.way = among(WAYS, way);
-      state.version = among(VERSIONS, version);
-      state.first = among(FIRSTS, first);
-      state.output = whole(output, 0, LENGTH - 1, 8);
-      update();
-    };
+    return show;
   }
 
   labs.define("dilation", { start });

@@ -4,7 +4,7 @@
  */
 (() => {
   "use strict";
-  const { element, drawn, picked, settings, attempt, note, percent, followPointer } = labs;
+  const { element, drawn, picked, settings, attempt, note, percent } = labs;
   const [ROWS, COLUMNS] = [8, 12];
   const CLASSES = ["sky", "street", "car", "pole"];
   const TRUTH = [
@@ -57,7 +57,7 @@
     return svg;
   }
 
-  /** A map to paint on: one stop of the Tab key; arrows move, Space paints. */
+  /** The map to paint on. */
   function canvas(brush) {
     return (changed) => {
       let painted;
@@ -67,48 +67,25 @@
         return drawn("rect", at);
       });
       const wrong = drawn("path", { class: "lab-wrong" });
-      const cursor = drawn("rect", { class: "lab-cursor", width: 1, height: 1 });
-      svg.append(...cells, wrong, cursor);
-      const input = element("div", { class: "lab-canvas", tabindex: 0, role: "application" }, svg);
-      input.setAttribute("aria-roledescription", "map to paint");
-      const spoken = element("span", { class: "lab-spoken", role: "status" });
-      let [column, row] = [9, 4];
+      svg.append(...cells, wrong);
 
-      function move(across, down) {
-        column = Math.min(COLUMNS - 1, Math.max(0, across));
-        row = Math.min(ROWS - 1, Math.max(0, down));
-        cursor.setAttribute("x", column);
-        cursor.setAttribute("y", row);
-        const place = row * COLUMNS + column;
+      function paint(places) {
+        const classes = [...painted];
+        for (const place of places) classes[place] = brush();
+        const wanted = classes.join("");
+        if (wanted !== painted) changed(wanted);
+      }
+
+      function content(place) {
         const [is, given] = [TRUTH, painted].map((classes) => CLASSES[classes[place]]);
-        spoken.textContent = `Row ${row + 1}, column ${column + 1}: ${is}, painted as ${given}`;
+        return `${is}, painted as ${given}`;
       }
 
-      function paint() {
-        const place = row * COLUMNS + column;
-        if (painted[place] === brush()) return;
-        changed(painted.slice(0, place) + brush() + painted.slice(place + 1));
-      }
-
-      input.onkeydown = (event) => {
-        const step = {
-          ArrowLeft: [-1, 0],
-          ArrowRight: [1, 0],
-          ArrowUp: [0, -1],
-          ArrowDown: [0, 1],
-        };
-        if (event.key in step) move(column + step[event.key][0], row + step[event.key][1]);
-        else if (event.key === " " || event.key === "Enter") paint();
-        else return;
-        event.preventDefault();
-      };
-      followPointer(svg, (x, y) => {
-        move(Math.floor(x), Math.floor(y));
-        paint();
-      });
+      const { node, input, look } = labs.board(svg, [COLUMNS, ROWS], [9, 4], paint, content);
+      input.setAttribute("aria-roledescription", "map to paint");
       const legal = new RegExp(`^[0-3]{${TRUTH.length}}$`);
       return {
-        node: element("div", {}, input, spoken),
+        node,
         input,
         read: (text) => (legal.test(text) ? text : PREDICTIONS.lost),
         set(text) {
@@ -120,7 +97,7 @@
             return `M${x + 0.3},${y + 0.3}l.4,.4m0,-.4l-.4,.4`;
           });
           wrong.setAttribute("d", crosses.join(""));
-          move(column, row);
+          look();
         },
       };
     };

@@ -112,9 +112,6 @@ const labs = (() => {
     return Number.isInteger(number) && number >= least && number <= most ? number : other;
   }
 
-  /** The value of a state, if it is one of the options; else the first of them. */
-  const among = (options, value) => (options.find(([one]) => one === value) ?? options[0])[0];
-
   /** What the options say of one of their values. */
   const textOf = (options, value) => options.find(([one]) => one === value)?.[1] ?? "";
 
@@ -135,10 +132,13 @@ const labs = (() => {
 
   /**
    * The controls of a lab, by their key in its state. Each is a function of what to call with a
-   * new value, and has a `node`, `set(value)`, and `read(text)` for what a link says, or undefined.
-   * `redraw(state)` shows a state and returns what to announce.
+   * new value, and has a `node`, `set(value)`, and `read(text)` for what a link says: "" where it
+   * leaves the key out, undefined without a link to a state.
+   * `redraw(state, current)` shows a state and returns what to announce, or promises it; `current`
+   * is whether no other state has come since.
    */
   function settings(makers, { announce, share }, redraw) {
+    /** @type {any} */
     const state = {};
     const controls = {};
     for (const [key, make] of Object.entries(makers))
@@ -147,15 +147,20 @@ const labs = (() => {
         update();
       });
 
+    let changes = 0;
     function update() {
+      const change = ++changes;
+      const current = () => change === changes;
       for (const [key, control] of Object.entries(controls)) control.set(state[key]);
-      announce(redraw(state));
+      const told = redraw(state, current);
       share(Object.fromEntries(Object.entries(state).map(([key, value]) => [key, `${value}`])));
+      Promise.resolve(told).then((text) => current() && announce(text));
     }
 
     function show(wanted) {
+      const linked = Object.keys(wanted ?? {}).length > 0; // else to the lab, not to a state of it
       for (const [key, control] of Object.entries(controls))
-        state[key] = control.read(wanted?.[key]);
+        state[key] = control.read(linked ? (wanted[key] ?? "") : undefined);
       update();
     }
     return { controls, state, update, show };
@@ -179,6 +184,60 @@ const labs = (() => {
     surface.addEventListener("pointermove", (event) => {
       if (surface.hasPointerCapture(event.pointerId)) follow(event);
     });
+  }
+
+  /**
+   * A grid of cells to paint on, a unit of the view box of `svg` each. It is one stop of the Tab
+   * key: arrows move, Space paints. A pointer paints along its way.
+   * @param {number[]} size  columns and rows
+   * @param {number[]} begin  where the cursor is at first: column and row
+   * @param {(places: number[]) => void} paint  cells, counted row by row
+   * @param {(place: number) => string} content  what a cell holds, in words
+   */
+  function board(svg, size, begin, paint, content) {
+    const [columns, rows] = size;
+    let [column, row] = begin;
+    const cursor = drawn("rect", { class: "lab-cursor", width: 1, height: 1 });
+    svg.append(cursor);
+    const input = element("div", { class: "lab-canvas", tabindex: 0, role: "application" }, svg);
+    const spoken = element("span", { class: "lab-spoken", role: "status" });
+    const place = () => row * columns + column;
+
+    function move(across, down) {
+      column = Math.min(columns - 1, Math.max(0, across));
+      row = Math.min(rows - 1, Math.max(0, down));
+      cursor.setAttribute("x", column);
+      cursor.setAttribute("y", row);
+      spoken.textContent = `Row ${row + 1}, column ${column + 1}: ${content(place())}`;
+    }
+
+    input.onkeydown = (event) => {
+      const step = {
+        ArrowLeft: [-1, 0],
+        ArrowRight: [1, 0],
+        ArrowUp: [0, -1],
+        ArrowDown: [0, 1],
+      };
+      if (event.key in step) move(column + step[event.key][0], row + step[event.key][1]);
+      else if (event.key === " " || event.key === "Enter") paint([place()]);
+      else return;
+      event.preventDefault();
+    };
+    followPointer(svg, (x, y, pressed) => {
+      const [right, down] = [Math.floor(x), Math.floor(y)];
+      const from = pressed ? [right, down] : [column, row];
+      const steps = Math.max(1, Math.abs(right - from[0]), Math.abs(down - from[1]));
+      const places = [];
+      for (let step = pressed ? 0 : 1; step <= steps; step++) {
+        const part = (one, two) => Math.round(one + ((two - one) * step) / steps);
+        move(part(from[0], right), part(from[1], down));
+        places.push(place());
+      }
+      paint(places);
+    });
+    /** Say again what the cell holds that the cursor is on. */
+    const look = () => move(column, row);
+    return { node: element("div", {}, input, spoken), input, look };
   }
 
   /** A share, in percent. */
@@ -304,7 +363,7 @@ const labs = (() => {
   }
 
   const controls = { choice, radios, slider, attempt, note, picked, ranged, settings };
-  const help = { whole, among, textOf, followPointer, percent };
+  const help = { whole, textOf, followPointer, board, percent };
   const data = { load, receive, bytes, inflate };
   /** `kernel` is the engine's, which another script brings. */
   return { element, drawn, ...controls, ...help, ...data, address, define, kernel: "" };

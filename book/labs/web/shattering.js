@@ -1,10 +1,10 @@
 /**
- * Shattered gradients: a network of one number, computed here, and its derivative. The weights are
- * drawn as `shattering.py` draws them, so that Python can say what should be seen.
+ * Shattered gradients: a network of one number, computed here, and its derivative.
  */
 (() => {
   "use strict";
-  const { element, drawn, radios, slider, attempt, note, whole, among, textOf } = labs;
+  const { element, drawn, picked, ranged, settings, attempt, note, textOf } = labs;
+  const { normals, relu, normalize, throughNorm } = untrained;
   const [WIDTH, POINTS, DEEPEST, SEEDS] = [64, 256, 50, 10];
   const KINDS = [
     ["plain", "plain"],
@@ -19,28 +19,8 @@
     ["05", "0.5"],
     ["01", "0.1"],
   ];
-  const BEGIN = { kind: "plain", norm: "bn", beta: "1", depth: "24", seed: "0" };
 
-  /** Standard normal numbers: mulberry32, and of each two uniform ones a normal one. */
-  function normals(seed, count) {
-    let a = seed;
-    const uniform = () => {
-      a = (a + 0x6d2b79f5) | 0;
-      let t = Math.imul(a ^ (a >>> 15), 1 | a);
-      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-      return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 2 ** 32;
-    };
-    return Float64Array.from({ length: count }, () => {
-      const radius = Math.sqrt(-2 * Math.log(uniform()));
-      return radius * Math.cos(2 * Math.PI * uniform());
-    });
-  }
-
-  const known = new Map();
-  function weightsOf(seed) {
-    if (!known.has(seed)) known.set(seed, normals(seed, 3 * WIDTH + DEEPEST * WIDTH ** 2));
-    return known.get(seed);
-  }
+  const weightsOf = (seed) => normals(seed, 3 * WIDTH + DEEPEST * WIDTH ** 2);
 
   const matrix = () => new Float64Array(POINTS * WIDTH);
 
@@ -62,33 +42,7 @@
     return result;
   }
 
-  /** The mean over the points, for each unit, of a function of the place. */
-  function means(value) {
-    const sums = new Float64Array(WIDTH);
-    for (let p = 0; p < POINTS * WIDTH; p++) sums[p % WIDTH] += value(p) / POINTS;
-    return sums;
-  }
-
-  /** Batch normalization over the points; `scale` is what its derivative needs. */
-  function normalize(h) {
-    const mean = means((p) => h[p]);
-    const variance = means((p) => (h[p] - mean[p % WIDTH]) ** 2);
-    const scale = variance.map((one) => 1 / Math.sqrt(one + 1e-5));
-    return { out: h.map((value, p) => (value - mean[p % WIDTH]) * scale[p % WIDTH]), scale };
-  }
-
-  /** The derivative of a loss by what was normalized, from that by the `out`. */
-  function throughNorm(gradient, { out, scale }) {
-    const mean = means((p) => gradient[p]);
-    const along = means((p) => gradient[p] * out[p]);
-    return gradient.map((value, p) => {
-      const unit = p % WIDTH;
-      return scale[unit] * (value - mean[unit] - out[p] * along[unit]);
-    });
-  }
-
   const place = (point) => -2 + (4 * point) / (POINTS - 1);
-  const relu = (rows) => rows.map((value) => (value > 0 ? value : 0));
 
   /** y, dy/dx, and the last layer; `beta` is null for plain. */
   function compute({ depth, beta, batchNorm, seed }) {
@@ -99,7 +53,7 @@
     let h = matrix().map((_, p) => x(p) * w[unit(p)] + w[WIDTH + unit(p)]);
     const passed = [];
     for (let layer = 0; layer < depth; layer++) {
-      const norm = batchNorm ? normalize(h) : { out: h };
+      const norm = batchNorm ? normalize(h, WIDTH) : { out: h };
       const g = multiply(relu(norm.out), w, start(layer), false);
       passed.push(norm);
       h = beta === null ? g : h.map((value, p) => value + beta * g[p]);
@@ -160,17 +114,15 @@
     return element("div", {}, element("p", { class: "lab-curve-name" }, label), svg);
   }
 
-  function start(root, _, { announce, share }) {
-    const state = {};
-    const set = (key) => (value) => {
-      state[key] = value;
-      update();
+  function start(root, _, tools) {
+    const makers = {
+      kind: picked("Network", KINDS),
+      norm: picked("Batch normalization", NORMS),
+      beta: picked("Factor β on the layers", FACTORS),
+      depth: ranged("Depth", 1, DEEPEST, 24, (depth) => `Depth ${depth}`),
+      seed: ranged("Seed", 0, SEEDS - 1, 0, (seed) => `Seed ${seed}`),
     };
-    const kind = radios("Network", KINDS, set("kind"));
-    const norm = radios("Batch normalization", NORMS, set("norm"));
-    const beta = radios("Factor β on the layers", FACTORS, set("beta"));
-    const depth = slider("Depth", 1, DEEPEST, set("depth"));
-    const seed = slider("Seed", 0, SEEDS - 1, set("seed"));
+    const { controls, state, show } = settings(makers, tools, redraw);
     const drawing = element("div", { class: "lab-drawing lab-pair" });
     const said = element("p", { class: "lab-verdict" });
     root.append(
@@ -178,8 +130,14 @@
         "lower the depth to 2 and raise it again: when do neighbors stop being alike? Which " +
           "settings keep them alike at depth 50?",
       ),
-      element("div", { class: "lab-controls" }, kind.node, norm.node, beta.node),
-      element("div", { class: "lab-row" }, depth.node, seed.node),
+      element(
+        "div",
+        { class: "lab-controls" },
+        controls.kind.node,
+        controls.norm.node,
+        controls.beta.node,
+      ),
+      element("div", { class: "lab-row" }, controls.depth.node, controls.seed.node),
       drawing,
       said,
       note(
@@ -189,19 +147,10 @@
       ),
     );
 
-    let frame;
-    function update() {
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(redraw); // not for every place that a slider passes
-    }
-
-    function redraw() {
-      kind.set(state.kind);
-      norm.set(state.norm);
-      beta.set(state.beta);
-      beta.inputs.forEach((input) => (input.disabled = state.kind === "plain"));
-      depth.set(state.depth, `Depth ${state.depth}`);
-      seed.set(state.seed, `Seed ${state.seed}`);
+    async function redraw(_, current) {
+      controls.beta.inputs.forEach((input) => (input.disabled = state.kind === "plain"));
+      await new Promise(requestAnimationFrame);
+      if (!current()) return ""; // not for every place that a slider passes
       const factor = Number(textOf(FACTORS, state.beta));
       const { y, slope, last } = compute({
         depth: state.depth,
@@ -220,19 +169,10 @@
       said.textContent =
         `Correlation of neighboring derivatives: ${written[0]}. ` +
         `Cosine between the last layer's outputs: ${written[1]}.`;
-      announce(said.textContent);
-      share({ ...state, depth: String(state.depth), seed: String(state.seed) });
+      return said.textContent;
     }
 
-    return function show(wanted) {
-      const { kind, norm, beta, depth, seed } = wanted ?? BEGIN;
-      state.kind = among(KINDS, kind);
-      state.norm = among(NORMS, norm);
-      state.beta = among(FACTORS, beta);
-      state.depth = whole(depth, 1, DEEPEST, 24);
-      state.seed = whole(seed, 0, SEEDS - 1, 0);
-      update();
-    };
+    return show;
   }
 
   labs.define("shattering", { start });

@@ -1,7 +1,7 @@
 /** Shoe switch: what two networks make of a scene when its shoe and its top are exchanged. */
 (() => {
   "use strict";
-  const { element, radios, slider, attempt, note, whole, among } = labs;
+  const { element, picked, ranged, settings, attempt, note } = labs;
   const [WHITE, BLACK] = [255, 40]; // of the scene, drawn dark on light as in the chapter
   const BACKGROUND = [236, 239, 241];
   const OTHER = [150, 158, 165];
@@ -11,11 +11,10 @@
     { shoe: [246, 178, 126], top: [200, 80, 0] },
     { shoe: [120, 210, 184], top: [0, 130, 95] },
   ];
-  const BEGIN = { scene: "0", shoe: "sandal", top: "coat" };
   const named = (name) => name.toLowerCase().replace(" ", "");
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
-  async function start(root, data, { announce, share }) {
+  async function start(root, data, tools) {
     const { shoes, tops, classes, networks, side, scenes, grays } = data;
     const size = side ** 2;
     const [images, truth, maps] = await Promise.all(
@@ -24,7 +23,12 @@
     const [shoeOptions, topOptions] = [shoes, tops].map((names) =>
       names.map((name) => [named(name), name]),
     );
-    const state = { scene: 0, shoe: "", top: "" };
+    const makers = {
+      scene: ranged("Scene", 0, scenes - 1, 0, (scene) => `Scene ${scene + 1} of ${scenes}`),
+      shoe: picked("Shoe", shoeOptions, "sandal"),
+      top: picked("Top", topOptions, "coat"),
+    };
+    const { controls, state, show } = settings(makers, tools, redraw);
     const worn = () => [
       shoeOptions.findIndex(([value]) => value === state.shoe),
       topOptions.findIndex(([value]) => value === state.top),
@@ -88,13 +92,6 @@
       return [...each, 1 - each.reduce((one, two) => one + two)];
     }
 
-    const set = (key) => (value) => {
-      state[key] = value;
-      update();
-    };
-    const shoe = radios("Shoe", shoeOptions, set("shoe"));
-    const top = radios("Top", topOptions, set("top"));
-    const scene = slider("Scene", 0, scenes - 1, set("scene"));
     const rows = [...tops, "something else"].map((name) => {
       const said = element("span", { class: "lab-judged" });
       const cells = [...networks, ...networks].map(() => element("td", {}));
@@ -138,8 +135,8 @@
         "leave the coat and put on the ankle boot, then the sneaker. In whose map does the top " +
           "change with the shoe? Then look at the other scenes: is it always so?",
       ),
-      element("div", { class: "lab-controls" }, shoe.node, top.node),
-      scene.node,
+      element("div", { class: "lab-controls" }, controls.shoe.node, controls.top.node),
+      controls.scene.node,
       element("div", { class: "lab-maps" }, ...pictures.map(({ node }) => node)),
       legend,
       verdict,
@@ -149,15 +146,13 @@
           "with coats, sneakers with pullovers, sandals with shirts: here each pair has one hue, " +
           "lighter for the shoe. The dashed frame is around the top. These are the first " +
           `${scenes} test scenes; on the right of the table all ${data.tested} test scenes wear ` +
-          `the shoe and the top that you chose. ${data.conditions}.`,
+          "the shoe and the top that you chose. Each network is one of one seed: trained from " +
+          `another, it may follow the shoe more, or less. ${data.conditions}.`,
       ),
     );
 
-    function update() {
+    function redraw() {
       const [shoeNumber, topNumber] = worn();
-      shoe.set(state.shoe);
-      top.set(state.top);
-      scene.set(state.scene, `Scene ${state.scene + 1} of ${scenes}`);
       const image = dressed(images, shoeNumber, topNumber);
       const labels = dressed(truth, shoeNumber, topNumber);
       const found = networks.map((_, n) => map(n, shoeNumber, topNumber, labels));
@@ -193,17 +188,10 @@
         const text = n < 2 ? `${name}: ${about} and other garments` : sentences[n - 2];
         canvas.setAttribute("aria-label", text);
       });
-      announce(`Scene ${state.scene + 1}, ${about}. ${verdict.textContent}`);
-      share({ scene: String(state.scene), shoe: state.shoe, top: state.top });
+      return `Scene ${state.scene + 1}, ${about}. ${verdict.textContent}`;
     }
 
-    return function show(wanted) {
-      const { scene, shoe, top } = wanted ?? BEGIN;
-      state.scene = whole(scene, 0, scenes - 1, 0);
-      state.shoe = among(shoeOptions, shoe);
-      state.top = among(topOptions, top);
-      update();
-    };
+    return show;
   }
 
   labs.define("shoe-switch", {

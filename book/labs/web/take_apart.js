@@ -1,7 +1,10 @@
-/** Take a network apart: blocks of two trained networks are switched off or swapped. */
+/**
+ * Take a network apart: blocks of two trained networks are switched off or swapped, and they answer
+ * test images or what the reader draws.
+ */
 (() => {
   "use strict";
-  const { element, drawn, choice, radios, slider, attempt, whole, among } = labs;
+  const { element, drawn, choice, picked, settings, slider, attempt, whole, percent } = labs;
   const { Engine, Network, softmax } = inference;
   const CLASSES = [
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -14,10 +17,45 @@
     ["training", "from training"],
     ["renewed", "renewed"],
   ];
-  /** @type {State} */
-  const BEGIN = { off: "21", image: "0" };
+  const INPUTS = [
+    ["image", "a test image"],
+    ["drawing", "your drawing"],
+  ];
+  const SIDE = 28;
+  // Each pixel of a drawing is a letter: from a, which is black, in steps of 85 to d, white.
+  const STEP = 85;
+  const PENS = [
+    ["d", "light"],
+    ["c", "medium"],
+    ["b", "dark"],
+    ["a", "rubber"],
+  ];
+  const WIDTHS = [
+    ["3", "3 pixels"],
+    ["1", "1 pixel"],
+  ];
   const short = (index) => BLOCKS[index].replace(".", "");
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  /** A letter for each pixel as a link has them: each letter once, and how often it comes. */
+  const packed = (letters) =>
+    letters.replace(/(.)\1+/g, (run, letter) => `${letter}${run.length}`);
+
+  /** The letters of a link, or "" if they are not those of a drawing. */
+  function unpacked(text) {
+    if (!/^([a-d]\d{0,3})*$/.test(text)) return "";
+    const letters = text.replace(/(.)(\d+)/g, (_, letter, count) => letter.repeat(count));
+    return letters.length === SIDE ** 2 ? letters : "";
+  }
+
+  /** What a drawing begins with: a T-shirt. */
+  const SHIRT = [...Array(SIDE).keys()]
+    .map((row) => {
+      if (row < 4 || row > 24) return "a28";
+      if (row < 6) return "a8c4a4c4a8";
+      return row < 11 ? "a3c22a3" : "a8c12a8";
+    })
+    .map((text) => text.replace(/(.)(\d+)/g, (_, letter, count) => letter.repeat(count)))
+    .join("");
 
   /** The blocks in their order, with an arc for each shortcut; what is off is dashed. */
   function strip(network, order, off) {
@@ -47,55 +85,125 @@
     return { node, filled, number };
   }
 
-  async function start(root, data, { announce, share, note }) {
+  /**
+   * Show a share and its text. The bar is scaled, and a text that stays is not set again, so that
+   * the browser lays out only what changes.
+   */
+  function fill({ filled, number }, share, text) {
+    filled.style.transform = `scaleX(${share.toFixed(3)})`;
+    if (number.textContent !== text) number.textContent = text;
+  }
+
+  async function start(root, data, tools) {
     const engine = await Engine.create(labs.kernel);
     const images = await labs.inflate(data.images);
     const labels = labs.bytes(data.labels);
     const networks = [];
     for (const content of data.networks) networks.push(await Network.create(engine, content));
 
-    const state = { off: new Set(), swap: "", image: 0, statistics: "" };
     const order = () => {
       const places = BLOCKS.map((_, index) => index);
       const [one, two] = PAIRS.find((pair) => pair.map(short).join("-") === state.swap) ?? [0, 0];
       [places[one], places[two]] = [two, one];
       return places;
     };
+    /** The indices of the blocks that the reader switched off. */
+    const chosen = () => [...BLOCKS.keys()].filter((i) => state.off.split("-").includes(short(i)));
     const off = (network) =>
-      new Set([...state.off].filter((i) => network.residual || !CHANGE_SHAPE.includes(i)));
+      new Set(chosen().filter((i) => network.residual || !CHANGE_SHAPE.includes(i)));
 
     // What the reader changes
-    const boxes = BLOCKS.map((name, index) => {
-      const changed = () => {
-        state.off[box.checked ? "delete" : "add"](index);
-        update();
+    /** Which blocks compute; the state is those that do not, as in a link: "10-21". */
+    function blocksControl(changed) {
+      const boxes = BLOCKS.map((name) => {
+        const box = element("input", { type: "checkbox", onchange: () => changed(offOf(boxes)) });
+        return { box, node: element("label", { class: "lab-tile" }, box, name) };
+      });
+      const offOf = (all) =>
+        [...BLOCKS.keys()].filter((index) => !all[index].box.checked).map(short).join("-");
+      const stages = [0, 3, 6].map((first) =>
+        element("div", { class: "lab-stage" }, ...boxes.slice(first, first + 3).map((b) => b.node)),
+      );
+      const set = (text) =>
+        boxes.forEach(({ box }, index) => (box.checked = !text.split("-").includes(short(index))));
+      const read = (text = "21") => {
+        set(text);
+        return offOf(boxes);
       };
-      const box = element("input", { type: "checkbox", checked: true, onchange: changed });
-      return { box, node: element("label", { class: "lab-tile" }, box, name) };
-    });
-    const stages = [0, 3, 6].map((first) =>
-      element("div", { class: "lab-stage" }, ...boxes.slice(first, first + 3).map((b) => b.node)),
-    );
+      return { node: element("div", { class: "lab-row" }, ...stages), set, read };
+    }
+
     const pairs = PAIRS.map((pair) => [
       pair.map(short).join("-"),
       pair.map((index) => BLOCKS[index]).join(" and "),
     ]);
-    const swap = choice("Swap", [["", "none"], ...pairs], (value) => {
-      state.swap = value;
-      update();
-    });
-    const statistics = radios("Statistics of batch normalization", STATISTICS, (value) => {
-      state.statistics = value;
-      update();
-    });
-    const repair = () => show({ image: String(state.image) });
-    const canvas = element("canvas", { width: 28, height: 28, role: "img" });
-    const pick = slider("Number", 0, labels.length - 1, (value) => {
-      state.image = value;
-      update();
-    });
+    function swapControl(changed) {
+      const { node, select } = choice("Swap", [["", "none"], ...pairs], changed);
+      const set = (value) => (select.value = value);
+      return { node, set, read: (text) => (pairs.some(([one]) => one === text) ? text : "") };
+    }
+
+    function imageControl(changed) {
+      const { node, set } = slider("Number", 0, labels.length - 1, changed);
+      const say = (image) => `Number ${image + 1} of ${labels.length}: ${CLASSES[labels[image]]}`;
+      const read = (text) => whole(text, 0, labels.length - 1, 0);
+      return { node, set: (image) => set(image, say(image)), read };
+    }
+
+    /** What is drawn: in a link, runs of letters, or nothing for what a drawing begins with. */
+    function drawingControl(changed) {
+      const svg = drawn("svg", { viewBox: `0 0 ${SIDE} ${SIDE}` });
+      const cells = [...SHIRT].map((_, place) => {
+        const at = { x: place % SIDE, y: Math.floor(place / SIDE), width: 1, height: 1 };
+        return drawn("rect", at);
+      });
+      svg.append(...cells);
+      let letters = "";
+
+      function paint(places) {
+        const painted = [...letters];
+        const reach = (Number(state.width) - 1) / 2;
+        for (const place of places) {
+          const [row, column] = [Math.floor(place / SIDE), place % SIDE];
+          for (let y = Math.max(0, row - reach); y <= Math.min(SIDE - 1, row + reach); y++)
+            for (let x = Math.max(0, column - reach); x <= Math.min(SIDE - 1, column + reach); x++)
+              painted[y * SIDE + x] = state.pen;
+        }
+        const wanted = painted.join("");
+        if (wanted !== letters) changed(packed(wanted));
+      }
+
+      const content = (place) =>
+        letters[place] === "a" ? "empty" : labs.textOf(PENS, letters[place]);
+      const { node, input, look } = labs.board(svg, [SIDE, SIDE], [14, 12], paint, content);
+      input.setAttribute("aria-label", "Your drawing: arrow keys move, Space paints");
+      input.setAttribute("aria-roledescription", "picture to paint");
+      function set(text) {
+        const wanted = unpacked(text) || SHIRT;
+        cells.forEach((cell, place) => {
+          if (wanted[place] !== letters[place])
+            cell.setAttribute("class", `lab-gray-${wanted[place]}`);
+        });
+        letters = wanted;
+        look();
+      }
+      const pixels = () =>
+        Uint8Array.from(letters, (letter) => STEP * "abcd".indexOf(letter));
+      const read = (text) => (text && unpacked(text) ? packed(unpacked(text)) : "");
+      return { node, set, read, pixels };
+    }
+
+    const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img" });
     const step = (by) => () => {
       state.image = (state.image + by + labels.length) % labels.length;
+      update();
+    };
+    const erase = () => {
+      state.drawing = packed("a".repeat(SIDE ** 2));
+      update();
+    };
+    const repair = () => {
+      [state.off, state.swap, state.statistics] = ["", "", STATISTICS[0][0]];
       update();
     };
     const button = (text, onclick, label) =>
@@ -143,46 +251,83 @@
       ),
     );
     const left = labs.note("");
+    const verdict = element("p", { class: "lab-verdict" });
 
+    const makers = {
+      off: blocksControl,
+      swap: swapControl,
+      statistics: picked("Statistics of batch normalization", STATISTICS),
+      input: picked("What the networks see", INPUTS),
+      image: imageControl,
+      pen: picked("Paint with", PENS),
+      width: picked("Width", WIDTHS),
+      drawing: drawingControl,
+    };
+    const { controls, state, update, show } = settings(makers, tools, redraw);
+    const imaged = element(
+      "div",
+      { class: "lab-row lab-image" },
+      canvas,
+      controls.image.node,
+      button("◀", step(-1), "Previous image"),
+      button("▶", step(1), "Next image"),
+    );
+    const drawing = element(
+      "div",
+      { class: "lab-drawn" },
+      controls.drawing.node,
+      element(
+        "div",
+        {},
+        controls.pen.node,
+        controls.width.node,
+        button("Clear", erase, "Clear the drawing"),
+        verdict,
+      ),
+    );
+    const caution = labs.note(
+      "Draw with the pointer or a finger; or move with the arrow keys and paint with Space. A " +
+        "drawing is not what the networks were trained on: 20,000 photographs of single garments, " +
+        "each as large as the picture allows. Nor can they say that they do not know it: the ten " +
+        "probabilities add up to 100 %, whatever you draw.",
+    );
     root.append(
       attempt(
         "switch block 2.1 on again and 1.0 off. Why does this one cost ResNet-20 so much more " +
-          "than every other? How much of it comes back with renewed statistics, and in plain-20?",
+          "than every other? How much of it comes back with renewed statistics, and in plain-20? " +
+          "Then draw a garment: without which blocks do both networks still know it?",
       ),
       element(
         "fieldset",
         {},
         element("legend", {}, "Blocks that compute"),
-        element("div", { class: "lab-row" }, ...stages, swap.node, button("Repair", repair)),
-      ),
-      statistics.node,
-      element(
-        "fieldset",
-        {},
-        element("legend", {}, "A test image"),
         element(
           "div",
-          { class: "lab-row lab-image" },
-          canvas,
-          pick.node,
-          button("◀", step(-1), "Previous image"),
-          button("▶", step(1), "Next image"),
+          { class: "lab-row" },
+          controls.off.node,
+          controls.swap.node,
+          button("Repair", repair),
         ),
       ),
+      controls.statistics.node,
+      controls.input.node,
+      imaged,
+      drawing,
       table,
       left,
+      caution,
     );
     if (!engine.compiled)
-      note(
+      tools.note(
         "This browser has no WebAssembly SIMD: plain JavaScript computes here, " +
           "about ten times as slowly.",
       );
 
     function paint() {
       const context = canvas.getContext("2d");
-      const picture = context.createImageData(28, 28);
-      for (let i = 0; i < 784; i++) {
-        picture.data.fill(images[state.image * 784 + i], 4 * i, 4 * i + 3);
+      const picture = context.createImageData(SIDE, SIDE);
+      for (let i = 0; i < SIDE ** 2; i++) {
+        picture.data.fill(images[state.image * SIDE ** 2 + i], 4 * i, 4 * i + 3);
         picture.data[4 * i + 3] = 255;
       }
       context.putImageData(picture, 0, 0);
@@ -196,24 +341,26 @@
     const layers = (network) =>
       state.statistics === "renewed" ? network.renewed : network.trained;
 
-    function answer(column) {
+    /** Show what a network says of the input, whose class is `label`, or -1 if it has none. */
+    function answer(column, label) {
       const { network, chances } = column;
-      const start = state.image * 784;
-      const logits = network.run(images, start, order(), off(network), layers(network));
+      const [pixels, start] =
+        state.input === "image"
+          ? [images, state.image * SIDE ** 2]
+          : [controls.drawing.pixels(), 0];
+      const logits = network.run(pixels, start, order(), off(network), layers(network));
       const shares = softmax(logits);
       const best = shares.indexOf(Math.max(...shares));
+      const mark = label < 0 ? "" : best === label ? "✓ " : "✗ ";
       shares.forEach((value, k) => {
-        chances[k].filled.style.width = `${100 * value}%`;
-        const verdict = k !== best ? "" : k === labels[state.image] ? "✓ " : "✗ ";
-        chances[k].number.textContent = verdict + percent(value);
+        fill(chances[k], value, (k === best ? mark : "") + percent(value));
         chances[k].node.className = k === best ? "lab-best" : "";
       });
-      return CLASSES[best];
+      return `${CLASSES[best]} (${percent(shares[best])})`;
     }
 
     function tell(column, right, done) {
-      column.right.filled.style.width = `${(100 * right) / done}%`;
-      column.right.number.textContent = percent(right / done);
+      fill(column.right, right / done, percent(right / done));
       const whole = `whole: ${percent(column.network.whole / labels.length)}`;
       const so = done < labels.length ? `of ${done} so far` : `of ${done} images`;
       column.judged.textContent = `${so}; ${whole}`;
@@ -275,7 +422,8 @@
       const inTurn = async (step) => {
         for (const column of columns) if (current()) await step(column, current);
       };
-      for (const { right, judged } of columns) {
+      for (const { network, picture, right, judged } of columns) {
+        picture.replaceChildren(strip(network, order(), off(network)));
         right.node.dataset.done = "0"; // what is shown is still of the lesion before
         judged.textContent = "counting …";
       }
@@ -283,51 +431,35 @@
       return (underway = { wanted, ready, judged: ready.then(() => inTurn(judge)) });
     }
 
-    let changes = 0;
-    async function update() {
-      const change = ++changes;
-      const garment = CLASSES[labels[state.image]];
-      boxes.forEach(({ box }, index) => (box.checked = !state.off.has(index)));
-      swap.select.value = state.swap;
-      statistics.set(state.statistics);
-      pick.set(state.image, `Number ${state.image + 1} of ${labels.length}: ${garment}`);
-      canvas.setAttribute("aria-label", `A picture of the class ${garment}`);
-      rows.forEach((row, k) => row.classList.toggle("lab-true", k === labels[state.image]));
-      const kept = CHANGE_SHAPE.filter((index) => state.off.has(index)).map((i) => BLOCKS[i]);
+    async function redraw(_, current) {
+      const pictured = state.input === "image";
+      const label = pictured ? labels[state.image] : -1;
+      const garment = CLASSES[label];
+      imaged.hidden = !pictured;
+      drawing.hidden = caution.hidden = pictured;
+      if (pictured) {
+        canvas.setAttribute("aria-label", `A picture of the class ${garment}`);
+        paint();
+      }
+      rows.forEach((row, k) => row.classList.toggle("lab-true", k === label));
+      const kept = CHANGE_SHAPE.filter((index) => chosen().includes(index)).map((i) => BLOCKS[i]);
       const one = `${kept.join(" and ")} ${kept.length === 1 ? "goes" : "go"} on computing`;
       left.textContent = kept.length
         ? `In plain-20, ${one}: nothing else gives the later blocks the shape they need.`
         : "";
-      paint();
-      for (const { network, picture } of columns)
-        picture.replaceChildren(strip(network, order(), off(network)));
-      share({
-        off: [...state.off].sort().map(short).join("-"),
-        swap: state.swap,
-        statistics: state.statistics,
-        image: String(state.image),
-      });
       const { ready, judged } = begin();
       await ready;
-      if (change !== changes) return;
-      const answers = columns.map(answer);
+      if (!current()) return "";
+      const answers = columns.map((column) => answer(column, label));
+      verdict.textContent = columns
+        .map(({ network }, which) => `${network.name}: ${answers[which]}.`)
+        .join(" ");
       await judged;
-      if (change !== changes) return;
+      const what = pictured ? "here" : "of your drawing";
       const said = columns.map(({ network, right }, which) => {
-        return `${network.name}: ${right.number.textContent} right; here it says ${answers[which]}`;
+        return `${network.name}: ${right.number.textContent} right; ${what} it says ${answers[which]}`;
       });
-      announce(`${said.join(". ")}. It is of the class ${garment}.`);
-    }
-
-    /** @param {State | null} wanted */
-    function show(wanted) {
-      const { off = "", swap = "", statistics, image = "0" } = wanted ?? BEGIN;
-      const names = off.split("-");
-      state.off = new Set([...BLOCKS.keys()].filter((index) => names.includes(short(index))));
-      state.swap = pairs.some(([value]) => value === swap) ? swap : "";
-      state.statistics = among(STATISTICS, statistics);
-      state.image = whole(image, 0, labels.length - 1, 0);
-      update();
+      return `${said.join(". ")}. ${pictured ? `It is of the class ${garment}.` : ""}`;
     }
     return show;
   }
