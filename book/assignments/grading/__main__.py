@@ -193,8 +193,10 @@ def _grade(
                 record.add(graded[submission])
     except KeyboardInterrupt:
         stopped = True
-        said = f"Stopped: {len(found) - len(graded)} of {len(found)} submissions were not graded"
-        remarks.append(f"{said}; the same command goes on with them")
+        left = f"{len(found) - len(graded)} of {len(found)} submissions"
+        remarks.append(
+            f"Stopped: {left} were not graded to the end; the same command goes on with them"
+        )
     left_out += [failed[one] for one in found if one in failed]
     if not stopped:
         record.end(remarks, left_out)
