@@ -1,11 +1,13 @@
 # `make book` builds the site, `make test` runs every test, `make check` those that take a minute; each sets
 # up what it needs of .venv first (`install.py`).
-# `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
+# `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back, and
+# `make merge SHARDS="folder folder"` puts together what several machines graded.
 # `make pdf`, `make epub` and `make slides` write the course to print, for e-readers and for a lecture.
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address into the chapters; `make links` asks every link for an answer.
 # `make record SCALE=hour` records every experiment; stopped, it goes on when it is called again.
-# `make bench` times d2l's lesson and the course's on this machine, and `make bench-labs` the networks in the page.
+# `make bench` times d2l's lesson and the course's on this machine, `make bench-labs` the networks in the page,
+# and `make bench-grading` the grading of a class.
 # RESNETS_DATA may name a folder that holds FashionMNIST/raw/*.gz.
 PYTHON ?= $(shell for name in python3 python python3.13 python3.12 python3.11; do $$name -c \
 	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$name; break; }; done)
@@ -28,7 +30,7 @@ unexport PYTHONPATH PYTHONHOME
 # In a commit's hook, these would lead the tests' own repositories to this one.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: book test check lint assignments grade pdf epub slides standalone address links execute record bench bench-labs lock clean site-packages all-packages
+.PHONY: book test check lint assignments grade merge pdf epub slides standalone address links execute record bench bench-labs bench-grading lock clean site-packages all-packages
 
 book: _build/assignments/written
 	@$(PUBLISHING) site
@@ -51,9 +53,14 @@ lint: all-packages
 
 assignments: _build/assignments/written
 
-grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none]
+grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none] [JOBS=2] [SHARD=3/10]
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
-	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
+	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)" \
+	$(if $(JOBS),--jobs "$(JOBS)") $(if $(SHARD),--shard "$(SHARD)")
+
+merge: all-packages  # SHARDS="folder folder" [GRADES=folder]
+	@test -n '$(SHARDS)' || { echo 'Name the folders that hold the results of shards: make merge SHARDS="grades-1 grades-2"'; exit 1; }
+	@$(GRADING) merge $(SHARDS) --output "$(or $(GRADES),grades)"
 
 pdf: all-packages _build/assignments/written  # needs Chromium or Chrome
 	@$(PUBLISHING) pdf _build/paper
@@ -87,6 +94,9 @@ bench: all-packages  # [SCALE=quick|hour|full]
 
 bench-labs: all-packages  # needs Chromium
 	PYTHONPATH=book:book/assignments:tests $(BIN)/python tests/bench_labs.py
+
+bench-grading: all-packages  # a quarter of an hour; needs bubblewrap
+	PYTHONPATH=book:book/assignments $(BIN)/python tests/bench_grading.py
 
 lock:  # needs uv
 	uv pip compile --quiet --universal --generate-hashes --group book --group test --group build \

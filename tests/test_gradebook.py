@@ -4,13 +4,17 @@ What submissions compute is tested elsewhere: here every test passes, and nothin
 """
 
 import errno
+import html
 import io
 import json
 import os
+import random
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -23,7 +27,7 @@ pytest.importorskip("nbgrader")
 from test_grading import FULL, SETUP, answered, source
 
 from grading import __main__ as command
-from grading import confinement, course, release
+from grading import confinement, course, release, similar
 from grading.__main__ import main
 from grading.apart import StoppedError
 from grading.submissions import Cell
@@ -34,6 +38,22 @@ class Here:
 
     def do(self, function, *inputs, **_):
         return function(*inputs)
+
+    def end(self):
+        pass
+
+
+class OneByOne:
+    """In place of processes side by side: nbgrader changes the folder of this one."""
+
+    aparts = (Here(),)
+
+    def take_through(self, things, judge, enter, show):
+        for thing in things:
+            try:
+                yield thing, show(thing, enter(thing, judge(thing, Here())), Here())
+            except Exception as error:
+                yield thing, error
 
     def end(self):
         pass
@@ -58,16 +78,18 @@ def grade(monkeypatch, tmp_path, empty):
 
     monkeypatch.setattr(course, "_judge", judge)
     monkeypatch.setattr(command, "Apart", Here)
+    monkeypatch.setattr(command, "Jobs", lambda count, apart: OneByOne())
     monkeypatch.setattr(confinement, "check", lambda kind: None)
-    monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources",))
+    monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources", 1, (1, 1)))
+    monkeypatch.setattr(command.merge_folders, "__defaults__", (tmp_path / "sources",))
     shutil.copytree(empty, tmp_path, dirs_exist_ok=True)
 
-    def run(*names, output="out"):
+    def run(*names, output="out", more=()):
         for name in names:
             path = tmp_path / "in" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(answered(source()), path)
-        return main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / output)])
+        return main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / output), *more])
 
     return run
 
@@ -136,6 +158,26 @@ def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
     assert "2 of 3 submissions were not graded" in capsys.readouterr().out
     assert grade() == 0
     assert list(points(tmp_path / "out")) == ["Ann", "Bob", "Cy"]
+    assert "1 submissions were graded before" in capsys.readouterr().out
+    assert len(judged) == 4  # Ann's not again
+    assert grade() == 0
+    assert len(judged) == 7  # after a whole run, all again
+
+
+def test_after_a_stop_what_has_changed_is_graded_again(grade, tmp_path, monkeypatch):
+    judge, judged = course._judge, []
+
+    def stop_at_cy(notebook, *inputs):
+        judged.append(notebook)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return judge(notebook, *inputs)
+
+    monkeypatch.setattr(course, "_judge", stop_at_cy)
+    assert grade("Ann/a.ipynb", "Bob/a.ipynb", "Cy/a.ipynb") == 130
+    nbformat.write(answered(source(), more=["x = 1"]), tmp_path / "in" / "Bob" / "a.ipynb")
+    assert grade() == 0
+    assert len(judged) == 5  # Bob and Cy
 
 
 def test_ctrl_c_before_anything_was_graded(grade, monkeypatch, capsys):
@@ -313,3 +355,146 @@ def test_mutated_notebooks_cost_no_neighbor_a_point(grade, tmp_path, notebooks):
     assert grade("Ann/a.ipynb", "Zoe.ipynb") == 0
     table = points(tmp_path / "out")
     assert table["Ann"] == table["Zoe"] == (FULL, FULL)
+
+
+def test_two_shards_merge_into_what_one_run_gives(grade, tmp_path, monkeypatch, capsys):
+    def judge(notebook, *_):
+        """Whoever has written `wrong` fails the last test."""
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        wrong = any("wrong" in cell.source for cell in code)
+        last = "Count the layers again." if wrong else None
+        return [([], None)] * (len(code) - 1) + [([], last)]
+
+    monkeypatch.setattr(course, "_judge", judge)
+    (tmp_path / "in").mkdir()
+    nbformat.write(answered(source(), {"7.2": "# Task 7.2\nwrong = 1"}), tmp_path / "in/Cy.ipynb")
+    (tmp_path / "in" / "notes.txt").write_text("words")
+    people = ["Ann", "Bob", "राम", "a:b"]
+    assert grade(*(f"{name}/a.ipynb" for name in people), output="whole") == 0
+    for number in (1, 2):
+        assert grade(output=f"part {number}", more=["--shard", f"{number}/2"]) == 0
+    parts = [points(tmp_path / f"part {number}") for number in (1, 2)]
+    assert [len(part) for part in parts] == [3, 2]
+    shards = [str(tmp_path / f"part {number}") for number in (1, 2)]
+    for _ in range(2):  # once more changes nothing
+        assert main(["merge", *shards, "--output", str(tmp_path / "out 2")]) == 0
+        for name in ("grades.csv", "index.html"):
+            one, other = (tmp_path / out / name for out in ("whole", "out 2"))
+            assert one.read_text() == other.read_text()
+    pages = {
+        out: sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).glob("feedback/*/*"))
+        for out in ("whole", "out 2")
+    }
+    assert pages["whole"] == pages["out 2"] and len(pages["whole"]) == len(people) + 1
+    report = (tmp_path / "out 2" / "report.txt").read_text()
+    assert report.count("notes.txt: it is not a notebook") == 1
+    assert sorted(report.splitlines()) == sorted(
+        (tmp_path / "whole" / "report.txt").read_text().splitlines()
+    )
+    assert points(tmp_path / "out 2")["Cy"] == (3, FULL)
+
+
+def test_shards_that_do_not_go_together_change_nothing(grade, tmp_path, capsys):
+    assert grade("Ann/a.ipynb", output="part 1") == 0
+    changed = source()
+    changed.cells[3].metadata.nbgrader.points = 4  # was 1
+    nbformat.write(changed, tmp_path / "sources" / "07_sample.ipynb")
+    (tmp_path / "none").mkdir()
+    for shards, says in {
+        ("part 1",): "graded with other tests or points of 07_sample",
+        ("none",): "none holds no gradebook.db",
+        ("merged",): "merged is the folder for the results",
+    }.items():
+        shards = [str(tmp_path / shard) for shard in shards]
+        assert main(["merge", *shards, "--output", str(tmp_path / "merged")]) == 1
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "merged" / "grades.csv").exists()
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_a_shard_that_is_none_is_told_in_words(grade, shard, capsys):
+    with pytest.raises(SystemExit):
+        grade("Ann/a.ipynb", more=[f"--shard={shard}"])
+    assert "as in SHARD=3/10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "9" * 99])
+def test_a_number_of_jobs_that_is_none_is_told_in_words(grade, jobs, capsys):
+    with pytest.raises(SystemExit):
+        grade("Ann/a.ipynb", more=[f"--jobs={jobs}"])
+    assert "as in JOBS=2" in capsys.readouterr().err
+
+
+def test_the_summary_counts_points_and_mistakes_and_links_to_feedback(grade, tmp_path, monkeypatch):
+    def judge(notebook, *_):
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        said = [None] * len(code)
+        if any("seventeen" in cell.source for cell in code):
+            said[-1] = f"layers is {len(code)}.5, <b>not</b> right."
+        if any("nineteen" in cell.source for cell in code):
+            said[-1] = "layers is 1e-3, <b>not</b> right."
+        return [([], one) for one in said]
+
+    monkeypatch.setattr(course, "_judge", judge)
+    people = ["<script>alert(1)</script>", "=1+1", "Ann & Bob", "Zoë"]
+    grade(*(f"{name.replace('/', '∕')}/a.ipynb" for name in people))
+    for name, number in (("Ann & Bob", "seventeen"), ("Zoë", "nineteen")):
+        answers = {"7.2": f"# Task 7.2\nlayers = '{number}'"}
+        nbformat.write(answered(source(), answers), tmp_path / "in" / name / "a.ipynb")
+    assert grade() == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page
+    assert "<b>not</b>" not in page and "&lt;b&gt;not&lt;/b&gt;" in page
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert page.index("default-src 'none'") < page.index("<style")
+    assert "4 submissions; mean 4.0 and median 4 of 5 points" in page
+    # Both made one mistake, with another number in each message.
+    assert page.count('<td class="number">2</td><td>task 7.2</td>') == 1
+    links = re.findall(r'href="(feedback/[^"]*)"', page)
+    assert len(set(links)) == len(people)
+    for link in links:
+        assert (tmp_path / "out" / unquote(html.unescape(link))).exists()
+
+
+COPIED = """
+def {f}({x}):
+    {total}, {seen} = 0, []
+    for {i}, {row} in enumerate({x}.tolist()):
+        if {i} % 3 == 1 and len({row}) > {total}:
+            {seen}.append({row}[{i} - 1] * 7 - {total} ** 2)
+        elif {row}:
+            {total} += min({row}) / (1 + abs({i} - len({seen})))
+        else:
+            {seen} = [one for one in {seen} if one != {i}] + [{total}]
+    return {total}, {seen}[::-1], {x}.sum() / 2
+"""
+
+
+def test_similar_code_is_found_under_other_names_and_other_code_is_not():
+    others = {"f": "halve", "x": "z", "total": "s", "seen": "kept", "i": "n", "row": "line"}
+    code = {
+        "Ann": COPIED.format(**{name: name for name in others}),
+        "Bob": "# all my own\n" + COPIED.format(**others).replace("\n", "  # mine\n"),
+        "Cy": "\n".join(f"value_{n} = torch.ones({n}) * {n * n} - offset[{n}]" for n in range(40)),
+        "Di": "def halve(x):\n    return x / 2",
+    }
+    code |= {
+        f"same {n}": "x = torch.zeros(3, 4) + torch.ones(3, 4).T.sum()\n" * 9 for n in range(9)
+    }
+    ((ratio, *who),) = similar.pairs(code, given="import torch\nx = 1")
+    assert who == ["Ann", "Bob"] and ratio > 0.95
+
+
+def test_three_hundred_are_compared_in_seconds():
+    draw = random.Random(0)
+    words = ["torch", "x", "y", "+", "*", "(", ")", "sum", "for", "in", "[", "]", "1", "2", "="]
+
+    def program():
+        return "\n".join(" ".join(draw.choices(words, k=12)) for _ in range(60))
+
+    code = {f"student {n}": program() for n in range(300)}
+    code["copy"] = code["student 7"].replace(" 1", " 2", 5)
+    started = time.process_time()
+    pairs = similar.pairs(code, given="torch.sum(x, y)")
+    assert [set(pair[1:]) for pair in pairs] == [{"student 7", "copy"}]
+    assert time.process_time() - started < 20

@@ -22,7 +22,8 @@ from grading import confinement, names
 from grading.__main__ import grade_folder, main
 from grading.apart import Apart
 from grading.course import Course
-from grading.session import EndedError, Limits, Process
+from grading.session import Limits
+from grading.workers import EndedError, Process
 
 try:
     confinement.command("bubblewrap")
@@ -196,7 +197,7 @@ TRICKS = {
     ),
     "more output than a reply holds": ("# Task 7.1\nwhile True:\n    print('x' * 2**20)", 2),
     "speaks for the process": (
-        "# Task 7.1\nimport os\nfor fd in range(3, 50):\n"
+        "# Task 7.1\nimport os\nfor fd in range(3, 200):\n"
         '    try:\n        os.write(fd, b\'{"outputs": [], "error": null}\\nnonsense\\n\')\n'
         "    except OSError:\n        pass\n"
         "def halve(x):\n    return x",
@@ -482,6 +483,29 @@ def test_the_feedback_runs_nothing_that_a_submission_wrote(graded):
 
 
 @confined
+def test_side_by_side_everything_is_as_one_after_the_other(sources, student_version, tmp_path):
+    drawn = "# Task 7.1\ndef halve(x):\n    raise ValueError(x.sum().item())"
+    for name, answers in {
+        "Ann": RIGHT,
+        "Bob": RIGHT | {"7.1": TRICKS["replaced allclose"][0]},
+        "Cy": RIGHT | {"7.1": drawn},
+        "Di": RIGHT | {"7.1": TRICKS["exits when called"][0]},
+        "Eve": RIGHT | {"7.1": drawn},
+    }.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        nbformat.write(answered(student_version, answers), tmp_path / "in" / f"{name}.ipynb")
+    results = []
+    for jobs in (1, 3):
+        output = tmp_path / f"{jobs} jobs" / "out"
+        grade_folder(tmp_path / "in", output, "bubblewrap", Limits(20, 60), sources, jobs=jobs)
+        files = [*output.glob("*.*"), *output.glob("feedback/*/*")]
+        results.append({p.relative_to(output): p.read_text() for p in files if p.suffix != ".db"})
+    assert len(results[0]) == 5 + 3
+    assert results[0] == results[1]
+    assert pd.read_csv(output / "grades.csv")["points"].tolist() == [5, 2, 2, 2, 2]
+
+
+@confined
 def test_a_second_run_keeps_the_gradebook(graded, sources, student_version, tmp_path):
     output = tmp_path / "grades"
     shutil.copytree(graded[1], output)
@@ -578,14 +602,14 @@ def test_a_submission_that_cannot_be_graded_does_not_stop_the_others(
     (tmp_path / "in").mkdir()
     for name in ("Ann", "Bob"):
         nbformat.write(answered(student_version), tmp_path / "in" / f"{name}.ipynb")
-    grade = Course.grade
+    judge = Course.judge
 
     def fail_for_ann(self, submission, *others):
         if submission.student == "Ann":
             raise OSError("File name too long")
-        return grade(self, submission, *others)
+        return judge(self, submission, *others)
 
-    monkeypatch.setattr(Course, "grade", fail_for_ann)
+    monkeypatch.setattr(Course, "judge", fail_for_ann)
     grade_folder(tmp_path / "in", tmp_path / "out", "none", Limits(20, 60), sources)
     assert pd.read_csv(tmp_path / "out" / "grades.csv")["student"].tolist() == ["Bob"]
     assert "Ann.ipynb: File name too long" in (tmp_path / "out" / "report.txt").read_text()

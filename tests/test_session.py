@@ -18,7 +18,8 @@ pytest.importorskip("nbgrader")
 
 from grading import confinement, wire
 from grading.apart import Apart, StoppedError
-from grading.session import EndedError, Limits, Process, Session
+from grading.session import Limits, Session
+from grading.workers import EndedError, Process
 
 
 class Scripted:
@@ -262,6 +263,7 @@ def test_what_forks_share_counts_once(monkeypatch):
     process = Process("forks")
     try:
         assert process.ask({}, seconds=60) == {}
+        assert 2**27 < process._memory() < 2**28
     finally:
         process.end()
 

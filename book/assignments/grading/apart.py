@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 
 import psutil
 
+from grading import confinement
+
 MEMORY = 4 * 2**30  # bytes
 SECONDS = 60  # of computing, in each step
 # A fork of a process that has loaded these is there at once.
@@ -39,11 +41,12 @@ class Apart:
     Args:
         step: seconds of computing that each step may take.
         memory: bytes that it may take beyond what it has at its start.
+        job: its number, where several work side by side.
     """
 
-    def __init__(self, step: float = SECONDS, memory: int = MEMORY) -> None:
-        self.limits = step, memory
-        self.process = None
+    def __init__(self, step: float = SECONDS, memory: int = MEMORY, job: int = 0) -> None:
+        self.limits, self.job = (step, memory), job
+        self.process, self.closed = None, False
 
     def do(self, function: Callable, *inputs, seconds: float = 2 * SECONDS):
         """`function(*inputs)`, done there. A generator yields a number where a step begins.
@@ -80,12 +83,23 @@ class Apart:
         raise StoppedError(message, step)
 
     def _start(self) -> None:
+        if self.closed:
+            raise StoppedError("it was stopped")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LIBRARIES)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, *self.limits), daemon=True)
+        inputs = theirs, self.job, *self.limits
+        self.process = context.Process(target=_serve, args=inputs, daemon=True)
         self.process.start()
         theirs.close()
+        if self.closed:  # meanwhile
+            self.process.kill()
+
+    def close(self) -> None:
+        """Start no other process, and kill this one: who waits for it, in a thread, is told."""
+        self.closed = True
+        if process := self.process:
+            process.kill()
 
     def end(self) -> None:
         """End the process, and what it has started."""
@@ -100,8 +114,9 @@ class Apart:
             self.process = None
 
 
-def _serve(connection: Connection, seconds: float, memory: int) -> None:
+def _serve(connection: Connection, job: int, seconds: float, memory: int) -> None:
     os.setsid()  # Ctrl-C in the terminal is the grader's
+    confinement.use_users_of(job)
     _limit_memory(memory)
     with contextlib.suppress(EOFError, OSError):  # the grader is gone
         while True:

@@ -23,6 +23,7 @@ GIB = 2**30
 MEMORY = 4 * GIB  # of all its processes together; `session` watches it, and systemd where it runs
 ADDRESSES = 32 * GIB  # of each process: torch with CUDA maps many more than it uses
 PROCESSES = 64  # threads count
+JOBS = 64  # at most as many graders confine submissions side by side
 FILES = 512  # open ones, of each process: sockets and pipes hold memory
 FOLDER = GIB // 4  # what may be written, in memory
 FILE = GIB // 4
@@ -30,7 +31,8 @@ CODE = Path(__file__).parents[1]  # the folder that holds the package `grading`
 IMAGE = "resnets-grading"
 LONGEST = "2h"  # a container's life
 NOBODY = 65534
-USERS = itertools.cycle(range(61184, 65520))  # systemd's, for users that live as long as a service
+USERS = range(61184, 65520)  # systemd's, for users that live as long as a service
+LIMITS = {"nproc": PROCESSES, "as": ADDRESSES, "fsize": FILE, "core": 0, "nofile": FILES}
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,55 @@ def check(kind: str) -> None:
 
 
 def _bubblewrap() -> Command:
+    start = [*_counted(), *_walls()]
+    start += ["--chdir", "/tmp"]
+    for name, value in _environment().items():
+        start += ["--setenv", name, value]
+    if (user := next_user()) is not None:
+        start += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "setpriv"]
+        start += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        start += ["--inh-caps=-all", "--no-new-privs"]
+    return Command([*start, *_limited(), *_python("grading.worker")])
+
+
+def warm() -> list[str]:
+    """How to start the process that workers are forked from: outside of the walls, with nothing."""
+    environment = _environment() | {"CUDA_VISIBLE_DEVICES": ""}  # there are none inside the walls
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    return [*_counted(), "env", "-i", *variables, *_python("grading.warm")]
+
+
+def empty_walls(information: int, forbidden: int | None) -> list[str]:
+    """How to start a process that waits in walls of its own, repeating what it reads.
+
+    Args:
+        information: a file descriptor to which bubblewrap writes which process that is.
+        forbidden: one from which it reads `syscalls.compiled()`, if not None.
+    """
+    start = [*_walls(), "--info-fd", str(information)]
+    if forbidden is not None:
+        start += ["--seccomp", str(forbidden)]
+    return [*start, *_limited(), "cat"]
+
+
+def next_user() -> int | None:
+    """Whom a submission's process becomes: the limit on processes does not hold for root."""
+    return None if os.getuid() else next(_users)
+
+
+def use_users_of(job: int) -> None:
+    """Take other users from here on than other jobs do: the limit on processes is one of a user."""
+    global _users
+    _users = itertools.cycle(USERS[job % JOBS :: JOBS])
+
+
+_users = itertools.cycle(USERS)
+
+
+def _walls() -> list[str]:
+    """Bubblewrap's command, but for what runs inside."""
     program = shutil.which("bwrap")
-    works = (
-        program
-        and not subprocess.run(
-            [program, "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True
-        ).returncode
-    )
-    if not works:
+    if not (program and _works(program)):
         raise NoConfinementError(
             "submissions are programs of strangers, and there is no bubblewrap here to confine "
             "them"
@@ -93,7 +136,7 @@ def _bubblewrap() -> Command:
         )
     visible = _visible()
     # `env -i`, since /proc/1/environ shows what bubblewrap itself was started with.
-    start = [*_counted(), "env", "-i", program]
+    start = ["env", "-i", program]
     start += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     start += ["--die-with-parent", "--new-session", "--clearenv"]
     start += ["--proc", "/proc", "--dev", "/dev"]
@@ -110,17 +153,17 @@ def _bubblewrap() -> Command:
             start += ["--ro-bind", f"/{link}", f"/{link}"]
     for folder in ("/dev", "/"):  # in memory, too, and of no limited size
         start += ["--remount-ro", folder]
-    start += ["--chdir", "/tmp"]
-    for name, value in _environment().items():
-        start += ["--setenv", name, value]
-    if os.getuid() == 0:  # the limit on processes is one of a user, and does not hold for root
-        user = next(USERS)
-        start += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "setpriv"]
-        start += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-        start += ["--inh-caps=-all", "--no-new-privs"]
-    limits = [f"--nproc={PROCESSES}", f"--as={ADDRESSES}", f"--fsize={FILE}", "--core=0"]
-    limits += [f"--nofile={FILES}"]
-    return Command([*start, "prlimit", *limits, *_worker()])
+    return start
+
+
+@functools.cache
+def _works(program: str) -> bool:
+    start = [program, "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return not subprocess.run(start, capture_output=True).returncode
+
+
+def _limited() -> list[str]:
+    return ["prlimit", *(f"--{name}={limit}" for name, limit in LIMITS.items())]
 
 
 @functools.cache
@@ -163,7 +206,7 @@ def _container() -> Command:
 
 def _none() -> Command:
     environment = [f"{name}={value}" for name, value in _environment().items()]
-    return Command(["env", "-i", *environment, *_worker()])
+    return Command(["env", "-i", *environment, *_python("grading.worker")])
 
 
 KINDS = {"bubblewrap": _bubblewrap, "container": _container, "none": _none}
@@ -195,5 +238,5 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _worker() -> list[str]:
-    return [str(Path(sys.prefix, "bin", "python")), "-m", "grading.worker"]
+def _python(module: str) -> list[str]:
+    return [str(Path(sys.prefix, "bin", "python")), "-m", module]

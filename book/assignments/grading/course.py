@@ -10,6 +10,9 @@ import shutil
 import sys
 import time
 import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -17,7 +20,7 @@ import pandas as pd
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
@@ -26,11 +29,13 @@ from traitlets.config import Config
 
 from grading import names, release
 from grading.apart import Apart, StoppedError
-from grading.session import SAID, START_SECONDS, Limits, judge
+from grading.session import SAID, Limits, judge
 from grading.submissions import GRADEBOOK, TEST, Cell, Submission
+from grading.workers import START_SECONDS
 from resnets.files import whole_file
 
 SOURCES = Path(__file__).parents[1]
+BUSY = 60  # seconds: pages are read from the gradebook while grades are entered
 PROGRAMS = str(Path(sys.executable).parent)  # nbgrader starts alembic by its name alone
 # The first thing in a page: it may run no script and load nothing.
 POLICY = (
@@ -42,6 +47,20 @@ POLICY = (
 def assignments(sources: Path) -> list[str]:
     """The names of the assignments in this folder."""
     return sorted(path.stem for path in sources.glob("[0-9]*.ipynb"))
+
+
+class NotMergedError(Exception):
+    """The results of two shards do not go together; the message says why."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A submission as it was run, and of each code cell the outputs and what was wrong."""
+
+    submission: Submission
+    notebook: NotebookNode
+    cells: list
+    notes: list[str]
 
 
 class Course:
@@ -112,31 +131,62 @@ class Course:
             _write(release.student_version(notebook), paths[-1])
         return paths
 
+    def tests(self, name: str) -> str:
+        """All cells of an assignment's source."""
+        return _text(self.sources[name])
+
+    def given(self, name: str) -> str:
+        """All cells that students get."""
+        return _text(self.released[name])
+
+    def points(self, name: str) -> dict[str, float]:
+        """How many points each task has."""
+        points = defaultdict(float)
+        for cell in self.sources[name].cells:
+            if cell.metadata.get("nbgrader", {}).get("grade"):
+                points[_task(cell.metadata.nbgrader.grade_id)] += cell.metadata.nbgrader.points
+        return points
+
+    def ids(self) -> dict[str, str]:
+        """How files of each student in the gradebook are called."""
+        with self._gradebook() as gradebook:
+            return {one.last_name or one.id: one.id for one in gradebook.students}
+
+    def kept(self, step: str, file_name: str, name: str) -> Path:
+        """The notebook that nbgrader keeps of a submission: "submitted" or "autograded"."""
+        return self._path(step, file_name, name)
+
     def file_names(self, students: list[str]) -> dict[str, str]:
         """How files of each student are called; the gradebook knows those of earlier times."""
-        with self._gradebook() as gradebook:
-            known = {one.last_name or one.id: one.id for one in gradebook.students}
-        return names.file_names(students, known)
+        return names.file_names(students, self.ids())
 
-    def grade(
-        self, submission: Submission, file_name: str, apart: Apart, kind: str, limits: Limits
-    ) -> list[str]:
-        """Grade one submission, write its feedback page, and say what failed to run.
+    def judge(self, submission: Submission, kind: str, limits: Limits, apart: Apart) -> Judged:
+        """Run a submission and its tests; several may be judged at the same time.
+
+        Args:
+            kind: of the confinement.
+            apart: where it is judged.
+
+        Raises:
+            StoppedError: it cannot be judged.
+        """
+        source, released = self.sources[submission.assignment], self.released[submission.assignment]
+        notebook, notes = release.assemble(submission.cells, source, released)
+        cells = _judge(notebook, release.setup(source).source, apart, kind, limits)
+        return Judged(submission, notebook, cells, notes)
+
+    def enter(self, judged: Judged, file_name: str) -> list[str]:
+        """Enter one submission in the gradebook, and say what failed to run: one after the other.
 
         Args:
             file_name: how its files are called, by `file_names`.
-            apart: where it is judged and shown.
-            kind: of the confinement.
 
         Raises:
             Exception: of any kind; the gradebook then says nothing of it.
         """
-        name = submission.assignment
-        source, released = self.sources[name], self.released[name]
-        notebook, notes = release.assemble(submission.cells, source, released)
-        judged = _judge(notebook, release.setup(source).source, apart, kind, limits)
-        _write(notebook, self._path("submitted", file_name, name))
-        results = Results(judged, released)
+        name = judged.submission.assignment
+        _write(judged.notebook, self._path("submitted", file_name, name))
+        results = Results(judged.cells, self.released[name])
         try:
             _convert(
                 self.config,
@@ -147,19 +197,86 @@ class Course:
                 autograde_preprocessors=[results, SaveAutoGrades, results.hide_tests],
             )
             with self._gradebook() as gradebook:
-                gradebook.update_or_create_student(file_name, last_name=submission.student)
+                gradebook.update_or_create_student(file_name, last_name=judged.submission.student)
         except BaseException:
             with contextlib.suppress(Exception), self._gradebook() as gradebook:
                 gradebook.remove_submission(name, file_name)
             raise
-        page = self.folder / "feedback" / file_name / f"{name}.html"
+        return judged.notes + results.notes
+
+    def show(self, submission: Submission, file_name: str, apart: Apart) -> list[str]:
+        """Write the feedback page of what was entered; the points count where that cannot be."""
+        name = submission.assignment
+        page = self.page(file_name, name)
         page.parent.mkdir(parents=True, exist_ok=True)
         try:
             apart.do(write_feedback, self.folder, file_name, name, page)
         except StoppedError as error:
             page.unlink(missing_ok=True)
-            notes.append(f"its points count, but its feedback page could not be made: {error}")
-        return notes + results.notes
+            return [f"its points count, but its feedback page could not be made: {error}"]
+        return []
+
+    def page(self, file_name: str, name: str) -> Path:
+        """Where the feedback page of a student and an assignment is."""
+        return self.folder / "feedback" / file_name / f"{name}.html"
+
+    def check_same(self, shard: Path) -> None:
+        """Whether what was graded into the folder `shard` goes together with this course.
+
+        Raises:
+            NotMergedError: it has other tests or points, or other people with the same file names.
+        """
+        people = {file_name: student for student, file_name in self.ids().items()}
+        with Gradebook(_config(shard.resolve()).CourseDirectory.db_url) as theirs:
+            for assignment in theirs.assignments:
+                if assignment.submissions and _points(assignment) != self._points(assignment.name):
+                    raise NotMergedError(
+                        f"{shard} was graded with other tests or points of {assignment.name}: "
+                        "grade it again"
+                    )
+            for student in theirs.students:
+                name = student.last_name or student.id
+                if people.setdefault(student.id, name) != name:
+                    raise NotMergedError(
+                        f"{names.one_line(name)} in {shard} and "
+                        f"{names.one_line(people[student.id])} have files of the same name: grade "
+                        "them from one folder"
+                    )
+
+    def _points(self, name: str) -> dict[str, float]:
+        with self._gradebook() as gradebook:
+            try:
+                return _points(gradebook.find_assignment(name))
+            except MissingEntry:
+                return {}
+
+    def take_over(self, shard: Path) -> None:
+        """Take over what was graded into the folder `shard`, in place of what was here of it."""
+        shard = shard.resolve()
+        with (
+            _quiet(),
+            Gradebook(_config(shard).CourseDirectory.db_url) as theirs,
+            self._gradebook() as gradebook,
+        ):
+            for student in theirs.students:
+                gradebook.update_or_create_student(student.id, last_name=student.last_name)
+            for assignment in theirs.assignments:
+                for submission in assignment.submissions:
+                    _copy_grades(submission, gradebook)
+                    self._copy_files(shard, submission.student.id, assignment.name)
+            gradebook.db.commit()
+
+    def _copy_files(self, shard: Path, file_name: str, name: str) -> None:
+        page = Path("feedback", file_name, f"{name}.html")
+        folders = [Path("course", step, file_name, name) for step in ("submitted", "autograded")]
+        for path in folders:
+            shutil.rmtree(self.folder / path, ignore_errors=True)
+            if (shard / path).exists():
+                shutil.copytree(shard / path, self.folder / path)
+        (self.folder / page).unlink(missing_ok=True)
+        if (shard / page).exists():
+            (self.folder / page).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(shard / page, self.folder / page)
 
     def _gradebook(self) -> Gradebook:
         return Gradebook(self.config.CourseDirectory.db_url)
@@ -173,7 +290,7 @@ class Course:
                     student = submission.student.last_name or submission.student.id
                     row = {"student": student, "assignment": assignment.name}
                     for grade in submission.notebooks[0].grades:
-                        task = "task " + ".".join(grade.name.split("-")[1:3])
+                        task = _task(grade.name)
                         row[task] = row.get(task, 0) + grade.score
                     row |= {"points": submission.score, "of": assignment.max_score}
                     rows.append(row)
@@ -190,9 +307,9 @@ class Course:
         self._replace(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
         return path
 
-    def write_report(self, report: str) -> None:
-        """Write `report.txt`."""
-        self._replace(self.folder / "report.txt", report)
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the results, whole."""
+        self._replace(self.folder / name, text)
 
     def _replace(self, path: Path, text: str) -> None:
         with whole_file(path) as temporary:
@@ -203,10 +320,37 @@ class Course:
         return self.folder / "course" / step / student / name / f"{name}.ipynb"
 
 
+def _points(assignment: Assignment) -> dict[str, float]:
+    (notebook,) = assignment.notebooks
+    return {cell.name: cell.max_score for cell in notebook.grade_cells}
+
+
+def _copy_grades(submission: SubmittedAssignment, gradebook: Gradebook) -> None:
+    """Enter what another gradebook says of a submission, and what was graded by hand there."""
+    name, student = submission.assignment.name, submission.student.id
+    gradebook.update_or_create_submission(name, student, timestamp=submission.timestamp)
+    (notebook,) = submission.notebooks
+    for grade in notebook.grades:
+        own = gradebook.find_grade(grade.name, name, name, student)
+        for field in ("auto_score", "manual_score", "extra_credit", "needs_manual_grade"):
+            setattr(own, field, getattr(grade, field))
+    for comment in notebook.comments:
+        own = gradebook.find_comment(comment.name, name, name, student)
+        own.auto_comment, own.manual_comment = comment.auto_comment, comment.manual_comment
+
+
+def _text(notebook: NotebookNode) -> str:
+    return "\n".join(cell.source for cell in notebook.cells)
+
+
+def _task(grade_id: str) -> str:
+    return "task " + ".".join(grade_id.split("-")[1:3])
+
+
 def _config(folder: Path) -> Config:
     config = Config()
     config.CourseDirectory.root = str(folder / "course")
-    config.CourseDirectory.db_url = f"sqlite:///{folder / GRADEBOOK}"
+    config.CourseDirectory.db_url = f"sqlite:///{folder / GRADEBOOK}?timeout={BUSY}"
     config.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # your code here"}
     return config
 
@@ -221,9 +365,16 @@ def _convert(config: Config, converter: type, name: str, student: str, **traits)
     task = converter(coursedir=directory, config=config, log=log, force=True)
     for trait, value in traits.items():
         setattr(task, trait, value)
+    with _quiet():
+        task.start()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without SQLAlchemy's warnings about the ways of nbgrader."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)
-        task.start()
+        yield
 
 
 def _judge(notebook: NotebookNode, setup: str, apart: Apart, kind: str, limits: Limits) -> list:

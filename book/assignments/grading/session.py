@@ -10,28 +10,21 @@ stopped.
 import ast
 import builtins
 import contextlib
-import functools
 import io
-import json
-import os
-import selectors
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import psutil
 import torch
 
-from grading import confinement, wire
+from grading import wire
+from grading.workers import START_SECONDS, EndedError, Process, Workers, workers
 from resnets.check.asking import Mistake, stopped
 
-MESSAGE = 64 * 2**20  # bytes of one reply
-PARTS = 10**6  # brackets and commas of one reply: JSON's takes 100 times its size in memory
 SHOWN = 20_000  # characters of an output that the feedback shows
 PAGE = 8 * 2**20  # characters of all outputs on a page
 SAID = 2_000  # characters of a message
-START_SECONDS = 120  # the libraries load
+SEED = 20
 NOT_PLAIN = (
     "This should be numbers, text, tensors, or lists, tuples and dictionaries of these, but is "
     "something else."
@@ -44,104 +37,6 @@ class Limits:
 
     cell: float = 120
     submission: float = 900
-
-
-class EndedError(Exception):
-    """The confined process is gone; the message says why."""
-
-
-class Process:
-    """A confined process, and one request and reply after the other."""
-
-    def __init__(self, kind: str) -> None:
-        self.command = confinement.command(kind)
-        self.process = subprocess.Popen(
-            self.command.start,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        for stream in (self.process.stdin, self.process.stdout):
-            os.set_blocking(stream.fileno(), False)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.process.stdout, selectors.EVENT_READ)
-
-    def ask(self, request: dict, seconds: float) -> dict:
-        """The reply to `request`.
-
-        Raises:
-            EndedError: none came in time, or too long a one, or nonsense; the process is ended.
-        """
-        try:
-            return self._exchange(json.dumps(request).encode() + b"\n", seconds)
-        except EndedError:
-            self.end()
-            raise
-
-    def _exchange(self, line: bytes, seconds: float) -> dict:
-        deadline, next_look = time.monotonic() + seconds, 0.0
-        left, received = memoryview(line), bytearray()
-        self.selector.register(self.process.stdin, selectors.EVENT_WRITE)
-        while not received.endswith(b"\n"):
-            if (now := time.monotonic()) > deadline:
-                raise EndedError(f"it did not come to an end within {seconds:.0f} s")
-            if now > next_look:
-                if self._memory() > confinement.MEMORY:
-                    gib = confinement.MEMORY / confinement.GIB
-                    raise EndedError(f"it took more than {gib:.0f} GiB of memory")
-                # Looking takes at most a tenth of the time.
-                next_look = now + max(0.1, 10 * (time.monotonic() - now))
-            for ready, _ in self.selector.select(timeout=min(0.1, seconds)):
-                try:
-                    if ready.fileobj is self.process.stdin:
-                        left = left[os.write(ready.fd, left[: 2**16]) :]
-                        if not left:
-                            self.selector.unregister(self.process.stdin)
-                    elif chunk := os.read(ready.fd, 2**20):
-                        received += chunk
-                    else:
-                        raise EndedError("its process ended")
-                except OSError as error:
-                    raise EndedError("its process ended") from error
-            if len(received) > MESSAGE:
-                raise EndedError(f"it gave more than {MESSAGE >> 20} MiB at once")
-        if left:
-            raise EndedError("it answered before it was asked")
-        if sum(map(received.count, (b"{", b"[", b","))) > PARTS:
-            raise EndedError(f"it gave more than {PARTS:,} things at once")
-        try:
-            reply = json.loads(received)
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise EndedError("it answered nonsense") from error
-        if not isinstance(reply, dict):
-            raise EndedError("it answered nonsense")
-        return reply
-
-    def _memory(self) -> int:
-        """Bytes that it and all its children have in memory."""
-        total = self._sum(lambda process: process.memory_info().rss)
-        if total > confinement.MEMORY:  # what forks share counts once, which takes long to add up
-            total = self._sum(_share)
-        return total
-
-    def _sum(self, memory: Callable[[psutil.Process], int]) -> int:
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(self.process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    total += memory(process)
-        return total
-
-    def end(self) -> None:
-        """End the process and everything that it started."""
-        self.selector.close()
-        self.process.kill()
-        if self.command.end:
-            subprocess.run(self.command.end, capture_output=True)
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
 
 
 def judge(
@@ -164,7 +59,8 @@ def judge(
         refused: what to say of a cell, by its number, instead of running it.
     """
     torch.set_num_threads(1)
-    session, judged = Session(_workers(kind), setup, limits, deadline), []
+    torch.manual_seed(SEED)  # who comes first, or beside whom, changes no submission's inputs
+    session, judged = Session(workers(kind), setup, limits, deadline), []
     try:
         for number, (action, source) in enumerate(cells):
             yield number
@@ -177,28 +73,6 @@ def judge(
     finally:
         session.end()
     return judged
-
-
-class Workers:
-    """Processes for submissions, the next one started ahead: their libraries take seconds to load.
-
-    `kind` is that of the confinement, one of `confinement.KINDS`.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.next = Process(kind)
-
-    def take(self) -> Process:
-        """A process that nothing ran in yet."""
-        process, self.next = self.next, Process(self.kind)
-        return process
-
-
-@functools.cache
-def _workers(kind: str) -> Workers:
-    """This process's own, from one submission to the next; they end when it ends."""
-    return Workers(kind)
 
 
 class Session:
@@ -339,13 +213,6 @@ class Remote:
 
     def __ask__(self, question: Callable, inputs: tuple):
         return self._session.call(question, [self, *inputs], {}, self._generation)
-
-
-def _share(process: psutil.Process) -> int:
-    try:
-        return process.memory_full_info().pss
-    except (psutil.AccessDenied, AttributeError):  # it hides, or the system does not say
-        return process.memory_info().rss
 
 
 def _free_names(source: str, known: dict) -> list[str]:

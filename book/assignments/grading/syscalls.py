@@ -59,10 +59,9 @@ def forbid() -> None:
     Raises:
         OSError: the kernel takes no filter.
     """
-    machine = platform.machine()
-    if sys.platform != "linux" or machine not in MACHINES:
+    program, machine = compiled(), platform.machine()
+    if not program:
         return
-    program = b"".join(struct.pack("HBBI", *instruction) for instruction in _program(machine))
     code = ctypes.create_string_buffer(program)
     program = ctypes.create_string_buffer(
         struct.pack("HP", len(program) // 8, ctypes.addressof(code))
@@ -73,6 +72,14 @@ def forbid() -> None:
     ):
         number = ctypes.get_errno()
         raise OSError(number, f"no system call can be forbidden: {os.strerror(number)}")
+
+
+def compiled() -> bytes:
+    """The filter as the kernel takes it; nothing where there is none for this machine."""
+    machine = platform.machine()
+    if sys.platform != "linux" or machine not in MACHINES:
+        return b""
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in _program(machine))
 
 
 def _program(machine: str) -> list[tuple[int, int, int, int]]:

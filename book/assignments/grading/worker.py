@@ -1,4 +1,4 @@
-"""The process that runs a submission: `python -m grading.worker`, started by `session`, confined.
+"""The process that runs a submission, confined: `python -m grading.worker`, or a fork by `warm`.
 
 It reads requests from its standard input and answers on its standard output, a line of JSON each.
 Nothing it says is trusted.
@@ -32,24 +32,34 @@ class Shell(InteractiveShell):
 
 def main() -> None:
     """Answer until the input ends."""
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    requests, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # what a submission prints past Python's sys.stdout is not a reply
         os.dup2(nothing, stream)
+    serve(prepare(), requests, replies)
+
+
+def prepare() -> Shell:
+    """Load what a submission may need: the shell for it."""
     sys.stdin = io.StringIO()
     set_questions_apart()
-    syscalls.forbid()
     shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
     shell.enable_matplotlib("inline")
     shell.run_line_magic("xmode", "Minimal")  # a traceback would show this machine's folders
+    return shell
+
+
+def serve(shell: Shell, requests: int, replies: int) -> None:
+    """Answer what is read from one file descriptor on the other, until the input ends."""
+    syscalls.forbid()
     kept: list = []
     actions = {"run": run, "names": names, "call": call}
-    for line in requests:
+    answers = os.fdopen(replies, "w", encoding="utf-8")
+    for line in os.fdopen(requests, encoding="utf-8"):
         request = json.loads(line)
         reply = actions[request["action"]](shell, kept, request)
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
 
 
 QUESTIONS = {}  # the modules of `resnets.check`, by their names
