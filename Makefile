@@ -1,6 +1,6 @@
 # `make book` builds the site, `make test` runs every test, `make check` those that take a minute; each sets
 # up what it needs of .venv first (`install.py`).
-# `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back.
+# `make assignments` writes what students get; `make grade SUBMISSIONS=folder`, or zip, grades what comes back.
 # `make pdf`, `make epub` and `make slides` write the course to print, for e-readers and for a lecture.
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
 # repository's address into the chapters; `make links` asks every link for an answer.
@@ -51,9 +51,10 @@ lint: all-packages
 
 assignments: _build/assignments/written
 
-grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none]
-	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
-	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)"
+grade: all-packages  # SUBMISSIONS=folder|zip [ROSTER=file] [BEFORE=time] [GRADES=folder] [CONFINEMENT=bubblewrap|container|none]
+	@test -n "$(SUBMISSIONS)" || { echo "Name the folder or zip that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
+	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)" \
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(BEFORE),--before "$(BEFORE)")
 
 pdf: all-packages _build/assignments/written  # needs Chromium or Chrome
 	@$(PUBLISHING) pdf _build/paper

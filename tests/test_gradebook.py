@@ -3,6 +3,8 @@
 What submissions compute is tested elsewhere: here every test passes, and nothing runs apart.
 """
 
+import contextlib
+import csv
 import errno
 import io
 import json
@@ -10,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -62,12 +65,13 @@ def grade(monkeypatch, tmp_path, empty):
     monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources",))
     shutil.copytree(empty, tmp_path, dirs_exist_ok=True)
 
-    def run(*names, output="out"):
+    def run(*names, output="out", options=()):
         for name in names:
             path = tmp_path / "in" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(answered(source()), path)
-        return main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / output)])
+        folder = str(tmp_path / "in")
+        return main(["grade", folder, "--output", str(tmp_path / output), *options])
 
     return run
 
@@ -215,6 +219,78 @@ def test_names_that_differ_in_marks_or_punctuation_are_two_in_the_gradebook(grad
     assert not [name for name in table["student"] if name.startswith("=")]
     assert (table["points"] == FULL).all()
     assert len(list((tmp_path / "out" / "feedback").iterdir())) == len(people)
+
+
+def imported(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_canvas_and_moodle_can_import_the_grades(grade, tmp_path):
+    roster = tmp_path / "roster.csv"
+    roster.write_text("name,id,e-mail\n'=Zoë,s1,zoe@uni.edu\nBo Ray,+2,\n", encoding="utf-8")
+    files = ["zoë_1_5_a.ipynb", "raybo_LATE_2_6_a.ipynb", "stranger_3_7_a.ipynb"]
+    assert grade(*files, options=["--roster", str(roster)]) == 0
+    assert imported(tmp_path / "out" / "import" / "canvas.csv") == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "07_sample"],
+        ["    Points Possible", "", "", "", "", "5"],
+        ["'=Zoë", "1", "s1", "zoe@uni.edu", "", "5"],
+        ["Bo Ray", "2", "'+2", "", "", "5"],
+        ["stranger", "3", "", "", "", "5"],
+    ]
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "3 files are named as Canvas names them, of 3 students, 1 of them late" in report
+    assert "Bo Ray, 07_sample: Canvas marks it as late" in report
+    assert "stranger: not on the roster" in report
+    # Then of others, from Moodle; what was known stays.
+    shutil.rmtree(tmp_path / "in")
+    assert grade("Bo Ray_11_assignsubmission_file_/a.ipynb", "Cy_12_assignsubmission_file_/a.ipynb",
+                 options=["--roster", str(roster)]) == 0  # fmt: skip
+    assert imported(tmp_path / "out" / "import" / "moodle-07_sample.csv") == [
+        ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum grade",
+         "Last modified (grade)"],
+        ["", "'=Zoë", "s1", "zoe@uni.edu", "5", "5", "-"],
+        ["Participant 11", "Bo Ray", "'+2", "", "5", "5", "-"],
+        ["Participant 12", "Cy", "", "", "5", "5", "-"],
+        ["", "stranger", "", "", "5", "5", "-"],
+    ]  # fmt: skip
+    assert imported(tmp_path / "out" / "import" / "canvas.csv")[3][:2] == ["Bo Ray", "2"]
+
+
+def test_a_namesake_who_comes_later_replaces_nobody(grade, tmp_path):
+    assert grade("Ann Lee_11_assignsubmission_file_/a.ipynb") == 0
+    shutil.rmtree(tmp_path / "in")
+    assert grade("Ann Lee_12_assignsubmission_file_/a.ipynb") == 0
+    assert list(points(tmp_path / "out")) == ["Ann Lee", "Ann Lee (12)"]
+    assert grade("Ann Lee_11_assignsubmission_file_/a.ipynb") == 0
+    assert list(points(tmp_path / "out")) == ["Ann Lee", "Ann Lee (12)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--roster", "missing.csv"], "Nothing was graded: missing.csv cannot be read"),
+        (["--before", "tomorrow"], "tomorrow is no time: write 2026-11-30 or"),
+    ],
+)
+def test_a_roster_or_a_time_that_cannot_be_used_is_told_in_words(grade, capsys, options, says):
+    with contextlib.suppress(SystemExit):
+        assert grade("Ann/a.ipynb", options=options) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("time", "counts"), [("2026-11-30", 1), ("2026-11-30 11:59", 0), ("2026-11-29", 0)]
+)
+def test_attempts_after_a_time_do_not_count(grade, tmp_path, time, counts):
+    assert grade("Ann/a.ipynb", "Bo/a.ipynb") == 0
+    for name, day in (("Ann", 1), ("Bo", 30)):
+        noon = datetime(2026, 11, day, 12).timestamp()
+        os.utime(tmp_path / "in" / name / "a.ipynb", (noon, noon))
+    assert grade(output="other", options=["--before", time]) == 0
+    assert len(points(tmp_path / "other")) == 1 + counts
+    report = (tmp_path / "other" / "report.txt").read_text()
+    assert ("Bo/a.ipynb: it was saved at 2026-11-30 12:00, after" in report) != counts
 
 
 @pytest.mark.parametrize("full", ["grades.csv", "report.txt", "gradebook.db"])

@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import io
 import itertools
+import json
 import logging
 import os
 import re
@@ -17,7 +19,7 @@ import pandas as pd
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, MissingEntry, Student
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
@@ -26,8 +28,10 @@ from traitlets.config import Config
 
 from grading import names, release
 from grading.apart import Apart, StoppedError
+from grading.archives import GRADEBOOK
+from grading.roster import Person, key
 from grading.session import SAID, START_SECONDS, Limits, judge
-from grading.submissions import GRADEBOOK, TEST, Cell, Submission
+from grading.submissions import TEST, Cell, Submission
 from resnets.files import whole_file
 
 SOURCES = Path(__file__).parents[1]
@@ -42,6 +46,14 @@ POLICY = (
 def assignments(sources: Path) -> list[str]:
     """The names of the assignments in this folder."""
     return sorted(path.stem for path in sources.glob("[0-9]*.ipynb"))
+
+
+def numbers(folder: Path) -> dict[str, str]:
+    """The students in the gradebook in `folder`, by the numbers that platforms gave them."""
+    if not (folder / GRADEBOOK).exists():
+        return {}
+    with Gradebook(_config(folder.resolve()).CourseDirectory.db_url) as gradebook:
+        return {number: one.last_name for one in gradebook.students for number in _numbers(one)}
 
 
 class Course:
@@ -118,6 +130,15 @@ class Course:
             known = {one.last_name or one.id: one.id for one in gradebook.students}
         return names.file_names(students, known)
 
+    def enter(self, file_names: dict[str, str], people: dict[str, Person]) -> None:
+        """Enter ids and addresses of a roster, of those that are in the gradebook."""
+        by_file = {file: people[name] for name, file in file_names.items() if name in people}
+        with self._gradebook() as gradebook:
+            for student in gradebook.students:
+                if person := by_file.get(student.id):
+                    student.first_name, student.email = person.id, person.email
+            gradebook.db.commit()
+
     def grade(
         self, submission: Submission, file_name: str, apart: Apart, kind: str, limits: Limits
     ) -> list[str]:
@@ -147,7 +168,12 @@ class Course:
                 autograde_preprocessors=[results, SaveAutoGrades, results.hide_tests],
             )
             with self._gradebook() as gradebook:
-                gradebook.update_or_create_student(file_name, last_name=submission.student)
+                student = gradebook.update_or_create_student(
+                    file_name, last_name=submission.student
+                )
+                if number := key(name, submission.seen):
+                    numbers = sorted({*_numbers(student), number})
+                    gradebook.update_or_create_student(file_name, lms_user_id=json.dumps(numbers))
         except BaseException:
             with contextlib.suppress(Exception), self._gradebook() as gradebook:
                 gradebook.remove_submission(name, file_name)
@@ -183,9 +209,18 @@ class Course:
         return table.sort_values(["assignment", "student"], ignore_index=True)
 
     def write_grades(self) -> Path:
-        """Write `grades.csv`, in which a spreadsheet finds no name to execute."""
+        """Write `grades.csv`, and for platforms to import `import/canvas.csv` and for each
+        assignment `import/moodle-<assignment>.csv`. A spreadsheet finds no text to execute in them.
+        """
         path = self.folder / "grades.csv"
         table = self.grades()
+        with self._gradebook() as gradebook:
+            students = {one.last_name or one.id: one for one in gradebook.students}
+        imports = self.folder / "import"
+        imports.mkdir(exist_ok=True)
+        self._replace(imports / "canvas.csv", _rows(_canvas(table, students)))
+        for name, rows in table.groupby("assignment"):
+            self._replace(imports / f"moodle-{name}.csv", _rows(_moodle(name, rows, students)))
         table["student"] = table["student"].map(names.cell)
         self._replace(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
         return path
@@ -201,6 +236,60 @@ class Course:
 
     def _path(self, step: str, student: str, name: str) -> Path:
         return self.folder / "course" / step / student / name / f"{name}.ipynb"
+
+
+def _numbers(student: Student) -> list[str]:
+    """The numbers that platforms gave a student, as `roster.key` writes them."""
+    return json.loads(student.lms_user_id or "[]")
+
+
+def _number(student: Student, scope: str) -> str:
+    """The student's number in this scope of `roster.key`, "" if there is none."""
+    found = [one.partition("=")[2] for one in _numbers(student) if one.startswith(f"{scope}=")]
+    return found[-1] if found else ""
+
+
+def _canvas(grades: pd.DataFrame, students: dict[str, Student]) -> list[list]:
+    """The rows of Canvas's gradebook (lib/gradebook_importer.rb): a column for each assignment."""
+    columns = sorted(set(grades["assignment"]))
+    points = grades.set_index(["student", "assignment"])["points"].to_dict()
+    most = dict(zip(grades["assignment"], grades["of"], strict=True))
+    return [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *columns],
+        ["    Points Possible", "", "", "", "", *(most[column] for column in columns)],
+    ] + [
+        [
+            student,
+            _number(students[student], "Canvas"),
+            students[student].first_name or "",
+            students[student].email or "",
+            "",
+            *(points.get((student, column), "") for column in columns),
+        ]
+        for student in sorted(set(grades["student"]))
+    ]
+
+
+def _moodle(assignment: str, grades: pd.DataFrame, students: dict[str, Student]) -> list[list]:
+    """The rows of Moodle's grading worksheet (mod/assign/feedback/offline/importgradeslib.php)."""
+    titles = ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum grade"]
+    rows = [[*titles, "Last modified (grade)"]]
+    for student, points, of in grades[["student", "points", "of"]].itertuples(index=False):
+        number = _number(students[student], f"Moodle {assignment}")
+        person = students[student]
+        identifier = f"Participant {number}" if number else ""
+        known = person.first_name or "", person.email or ""
+        rows.append([identifier, student, *known, points, of, "-"])
+    return rows
+
+
+def _rows(rows: list[list]) -> str:
+    """CSV; texts are defused, and numbers have no more digits than they need."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow(names.cell(one) if isinstance(one, str) else f"{one:g}" for one in row)
+    return text.getvalue()
 
 
 def _config(folder: Path) -> Config:
