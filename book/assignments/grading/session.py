@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from grading import confinement, wire
-from resnets.check.asking import Mistake, stopped
+from resnets.check.asking import Mistake, stopped, wanted
 
 MESSAGE = 64 * 2**20  # bytes of one reply
 PARTS = 10**6  # brackets and commas of one reply: JSON's takes 100 times its size in memory
@@ -369,6 +369,8 @@ def _said(error: Exception, kinds: list[str]) -> str:
         return "Your answer is so large that it cannot be checked: has it the right shape?"
     if Remote.__name__ in text and kinds:
         return f"{NOT_PLAIN} This is of type {kinds[-1]}."
+    if said := wanted(error):
+        return f"{said} ({_shortened(text, SAID)})"
     return _shortened(f"{type(error).__name__}: {text}", SAID)
 
 
