@@ -239,7 +239,7 @@ def test_canvas_and_moodle_can_import_the_grades(grade, tmp_path):
         ["stranger", "3", "", "", "", "5"],
     ]
     report = (tmp_path / "out" / "report.txt").read_text()
-    assert "3 files are named as Canvas names them, of 3 students, 1 of them late" in report
+    assert "Named as Canvas names them: 3 files of 3 students, 1 marked as late; such as" in report
     assert "Bo Ray, 07_sample: Canvas marks it as late" in report
     assert "stranger: not on the roster" in report
     # Then of others, from Moodle; what was known stays.
@@ -249,10 +249,10 @@ def test_canvas_and_moodle_can_import_the_grades(grade, tmp_path):
     assert imported(tmp_path / "out" / "import" / "moodle-07_sample.csv") == [
         ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum grade",
          "Last modified (grade)"],
-        ["", "'=Zoë", "s1", "zoe@uni.edu", "5", "5", "-"],
-        ["Participant 11", "Bo Ray", "'+2", "", "5", "5", "-"],
-        ["Participant 12", "Cy", "", "", "5", "5", "-"],
-        ["", "stranger", "", "", "5", "5", "-"],
+        ["", "'=Zoë", "s1", "zoe@uni.edu", "5", "5", ""],
+        ["Participant 11", "Bo Ray", "'+2", "", "5", "5", ""],
+        ["Participant 12", "Cy", "", "", "5", "5", ""],
+        ["", "stranger", "", "", "5", "5", ""],
     ]  # fmt: skip
     assert imported(tmp_path / "out" / "import" / "canvas.csv")[3][:2] == ["Bo Ray", "2"]
 

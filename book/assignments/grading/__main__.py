@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     release = commands.add_parser("release", help="write the student versions")
     release.add_argument("folder", type=Path)
-    grade = commands.add_parser("grade", help="grade a folder of submissions")
+    grade = commands.add_parser("grade", help="grade a folder or zip of submissions")
     grade.add_argument("submissions", type=Path)
     grade.add_argument("--output", type=Path, default=Path("grades"), metavar="FOLDER")
     grade.add_argument("--confinement", default="bubblewrap", help=", ".join(confinement.KINDS))

@@ -279,7 +279,7 @@ def _moodle(assignment: str, grades: pd.DataFrame, students: dict[str, Student])
         person = students[student]
         identifier = f"Participant {number}" if number else ""
         known = person.first_name or "", person.email or ""
-        rows.append([identifier, student, *known, points, of, "-"])
+        rows.append([identifier, student, *known, points, of, ""])
     return rows
 
 

@@ -295,10 +295,14 @@ def remarks(seen: Mapping[PurePosixPath, Seen]) -> list[str]:
     for name, one in seen.items():
         if one.platform:
             files[one.platform].append((name, one))
-    return [
-        f"{len(found):,} files are named as {platform} names them, of "
-        f"{len(_students(one for _, one in found)):,} students, "
-        f"{len({(one.student, one.id) for _, one in found if one.late}):,} of them late: such as "
-        f"{found[0][0]}, of {found[0][1].student or found[0][1].rest}"
-        for platform, found in files.items()
-    ]
+    lines = []
+    for platform, found in files.items():
+        students = _students(one for _, one in found)
+        late = len(_students(one for _, one in found if one.late))
+        name, example = found[0]
+        lines.append(
+            f"Named as {platform} names them: {len(found):,} files of {len(students):,} students"
+            + (f", {late:,} marked as late" if late else "")
+            + f"; such as {name}, of {example.student or example.rest}"
+        )
+    return lines

@@ -147,8 +147,8 @@ def find(
     ]
     if before and (unknown := [one for one in found if _known_time(one) is None]):
         remarks.append(
-            f"It is not known when {len(unknown):,} submissions were handed in, since their "
-            f"platform does not say; they are graded, such as {unknown[0].name}"
+            f"Graded, although their platform does not say when they were handed in: "
+            f"{len(unknown):,}, such as {unknown[0].name}"
         )
     return Found(found, left_out, remarks)
 
