@@ -143,7 +143,7 @@ def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
 
 
 def test_ctrl_c_before_anything_was_graded(grade, monkeypatch, capsys):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.submissions, "find", stop)
