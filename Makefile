@@ -1,6 +1,6 @@
 # `make book` builds the site, `make test` runs every test, `make check` those that take a minute; each sets
 # up what it needs of .venv first (`install.py`).
-# `make assignments` writes what students get; `make grade SUBMISSIONS=folder` grades what comes back, and
+# `make assignments` writes what students get; `make grade SUBMISSIONS=folder`, or zip, grades what comes back, and
 # `make merge SHARDS="folder folder"` puts together what several machines graded.
 # `make pdf`, `make epub` and `make slides` write the course to print, for e-readers and for a lecture.
 # `make standalone` writes notebooks that carry the course library; `make address` writes the
@@ -53,10 +53,12 @@ lint: all-packages
 
 assignments: _build/assignments/written
 
-grade: all-packages  # SUBMISSIONS=folder [GRADES=folder] [CONFINEMENT=bubblewrap|container|none] [JOBS=2] [SHARD=3/10]
-	@test -n "$(SUBMISSIONS)" || { echo "Name the folder that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
+# SUBMISSIONS=folder|zip [ROSTER=file] [BEFORE=time] [GRADES=folder] [CONFINEMENT=bubblewrap|container|none] [JOBS=2] [SHARD=3/10]
+grade: all-packages
+	@test -n "$(SUBMISSIONS)" || { echo "Name the folder or zip that holds the submissions: make grade SUBMISSIONS=folder"; exit 1; }
 	@$(GRADING) grade "$(SUBMISSIONS)" --output "$(or $(GRADES),grades)" --confinement "$(or $(CONFINEMENT),bubblewrap)" \
-	$(if $(JOBS),--jobs "$(JOBS)") $(if $(SHARD),--shard "$(SHARD)")
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(BEFORE),--before "$(BEFORE)") \
+		$(if $(JOBS),--jobs "$(JOBS)") $(if $(SHARD),--shard "$(SHARD)")
 
 merge: all-packages  # SHARDS="folder folder" [GRADES=folder]
 	@test -n '$(SHARDS)' || { echo 'Name the folders that hold the results of shards: make merge SHARDS="grades-1 grades-2"'; exit 1; }

@@ -3,6 +3,8 @@
 What submissions compute is tested elsewhere: here every test passes, and nothing runs apart.
 """
 
+import contextlib
+import csv
 import errno
 import html
 import io
@@ -13,6 +15,8 @@ import re
 import shutil
 import sys
 import time
+import zipfile
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -80,16 +84,17 @@ def grade(monkeypatch, tmp_path, empty):
     monkeypatch.setattr(command, "Apart", Here)
     monkeypatch.setattr(command, "Jobs", lambda count, apart: OneByOne())
     monkeypatch.setattr(confinement, "check", lambda kind: None)
-    monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources", 1, (1, 1)))
+    monkeypatch.setattr(command.grade_folder, "__defaults__", (tmp_path / "sources",))
     monkeypatch.setattr(command.merge_folders, "__defaults__", (tmp_path / "sources",))
     shutil.copytree(empty, tmp_path, dirs_exist_ok=True)
 
-    def run(*names, output="out", more=()):
+    def run(*names, output="out", options=()):
         for name in names:
             path = tmp_path / "in" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(answered(source()), path)
-        return main(["grade", str(tmp_path / "in"), "--output", str(tmp_path / output), *more])
+        folder = str(tmp_path / "in")
+        return main(["grade", folder, "--output", str(tmp_path / output), *options])
 
     return run
 
@@ -180,8 +185,44 @@ def test_after_a_stop_what_has_changed_is_graded_again(grade, tmp_path, monkeypa
     assert len(judged) == 5  # Bob and Cy
 
 
+def zipped(path, *names):
+    """A zip of so many right answers, under these names."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, nbformat.writes(answered(source())))
+    return path
+
+
+MOODLE = "{}_assignsubmission_file_/a.ipynb".format
+
+
+def test_a_zip_is_gone_on_with_after_ctrl_c_and_names_stay_as_they_would_have_been(
+    grade, tmp_path, monkeypatch
+):
+    people = ["Ann Lee_11", "Ann Lee_12", "Bo_13"]
+    path = zipped(tmp_path / "class.zip", *map(MOODLE, people))
+    assert main(["grade", str(path), "--output", str(tmp_path / "whole")]) == 0
+    judge, judged = course._judge, []
+
+    def stop_at_the_second(*inputs):
+        judged.append(inputs)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return judge(*inputs)
+
+    monkeypatch.setattr(course, "_judge", stop_at_the_second)
+    assert main(["grade", str(path), "--output", str(tmp_path / "out")]) == 130
+    assert list(points(tmp_path / "out")) == ["Ann Lee (11)"]
+    shutil.copy(path, tmp_path / "again.zip")  # downloaded again
+    assert main(["grade", str(tmp_path / "again.zip"), "--output", str(tmp_path / "out")]) == 0
+    assert len(judged) == 4  # the first not again
+    for name in ("grades.csv", "index.html", "import/moodle-07_sample.csv"):
+        one, other = ((tmp_path / out / name).read_text() for out in ("whole", "out"))
+        assert one == other and "Ann Lee (12)" in one
+
+
 def test_ctrl_c_before_anything_was_graded(grade, monkeypatch, capsys):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.submissions, "find", stop)
@@ -257,6 +298,78 @@ def test_names_that_differ_in_marks_or_punctuation_are_two_in_the_gradebook(grad
     assert not [name for name in table["student"] if name.startswith("=")]
     assert (table["points"] == FULL).all()
     assert len(list((tmp_path / "out" / "feedback").iterdir())) == len(people)
+
+
+def imported(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_canvas_and_moodle_can_import_the_grades(grade, tmp_path):
+    roster = tmp_path / "roster.csv"
+    roster.write_text("name,id,e-mail\n'=Zoë,s1,zoe@uni.edu\nBo Ray,+2,\n", encoding="utf-8")
+    files = ["zoë_1_5_a.ipynb", "raybo_LATE_2_6_a.ipynb", "stranger_3_7_a.ipynb"]
+    assert grade(*files, options=["--roster", str(roster)]) == 0
+    assert imported(tmp_path / "out" / "import" / "canvas.csv") == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "07_sample"],
+        ["    Points Possible", "", "", "", "", "5"],
+        ["'=Zoë", "1", "s1", "zoe@uni.edu", "", "5"],
+        ["Bo Ray", "2", "'+2", "", "", "5"],
+        ["stranger", "3", "", "", "", "5"],
+    ]
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "Named as Canvas names them: 3 files of 3 students, 1 marked as late; such as" in report
+    assert "Bo Ray, 07_sample: Canvas marks it as late" in report
+    assert "stranger: not on the roster" in report
+    # Then of others, from Moodle; what was known stays.
+    shutil.rmtree(tmp_path / "in")
+    assert grade("Bo Ray_11_assignsubmission_file_/a.ipynb", "Cy_12_assignsubmission_file_/a.ipynb",
+                 options=["--roster", str(roster)]) == 0  # fmt: skip
+    assert imported(tmp_path / "out" / "import" / "moodle-07_sample.csv") == [
+        ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum grade",
+         "Last modified (grade)"],
+        ["", "'=Zoë", "s1", "zoe@uni.edu", "5", "5", ""],
+        ["Participant 11", "Bo Ray", "'+2", "", "5", "5", ""],
+        ["Participant 12", "Cy", "", "", "5", "5", ""],
+        ["", "stranger", "", "", "5", "5", ""],
+    ]  # fmt: skip
+    assert imported(tmp_path / "out" / "import" / "canvas.csv")[3][:2] == ["Bo Ray", "2"]
+
+
+def test_a_namesake_who_comes_later_replaces_nobody(grade, tmp_path):
+    assert grade("Ann Lee_11_assignsubmission_file_/a.ipynb") == 0
+    shutil.rmtree(tmp_path / "in")
+    assert grade("Ann Lee_12_assignsubmission_file_/a.ipynb") == 0
+    assert list(points(tmp_path / "out")) == ["Ann Lee", "Ann Lee (12)"]
+    assert grade("Ann Lee_11_assignsubmission_file_/a.ipynb") == 0
+    assert list(points(tmp_path / "out")) == ["Ann Lee", "Ann Lee (12)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--roster", "missing.csv"], "Nothing was graded: missing.csv cannot be read"),
+        (["--before", "tomorrow"], "tomorrow is no time: write 2026-11-30 or"),
+    ],
+)
+def test_a_roster_or_a_time_that_cannot_be_used_is_told_in_words(grade, capsys, options, says):
+    with contextlib.suppress(SystemExit):
+        assert grade("Ann/a.ipynb", options=options) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("time", "counts"), [("2026-11-30", 1), ("2026-11-30 11:59", 0), ("2026-11-29", 0)]
+)
+def test_attempts_after_a_time_do_not_count(grade, tmp_path, time, counts):
+    assert grade("Ann/a.ipynb", "Bo/a.ipynb") == 0
+    for name, day in (("Ann", 1), ("Bo", 30)):
+        noon = datetime(2026, 11, day, 12).timestamp()
+        os.utime(tmp_path / "in" / name / "a.ipynb", (noon, noon))
+    assert grade(output="other", options=["--before", time]) == 0
+    assert len(points(tmp_path / "other")) == 1 + counts
+    report = (tmp_path / "other" / "report.txt").read_text()
+    assert ("Bo/a.ipynb: it was saved at 2026-11-30 12:00, after" in report) != counts
 
 
 @pytest.mark.parametrize("full", ["grades.csv", "report.txt", "gradebook.db"])
@@ -372,7 +485,7 @@ def test_two_shards_merge_into_what_one_run_gives(grade, tmp_path, monkeypatch, 
     people = ["Ann", "Bob", "राम", "a:b"]
     assert grade(*(f"{name}/a.ipynb" for name in people), output="whole") == 0
     for number in (1, 2):
-        assert grade(output=f"part {number}", more=["--shard", f"{number}/2"]) == 0
+        assert grade(output=f"part {number}", options=["--shard", f"{number}/2"]) == 0
     parts = [points(tmp_path / f"part {number}") for number in (1, 2)]
     assert [len(part) for part in parts] == [3, 2]
     shards = [str(tmp_path / f"part {number}") for number in (1, 2)]
@@ -394,34 +507,78 @@ def test_two_shards_merge_into_what_one_run_gives(grade, tmp_path, monkeypatch, 
     assert points(tmp_path / "out 2")["Cy"] == (3, FULL)
 
 
+def test_shards_of_a_zip_merge_with_what_a_roster_and_a_platform_say(grade, tmp_path):
+    people = ["राम_11", "raylee_12", "Bo_13"]
+    path = zipped(tmp_path / "class.zip", *map(MOODLE, people))
+    roster = tmp_path / "roster.csv"
+    roster.write_text("name,id,e-mail\nRay Lee,s1,ray@uni.edu\nराम,s2,\nCy,s3,\n")
+    command = ["grade", str(path), "--roster", str(roster), "--output"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    parts = [str(tmp_path / f"part {number}") for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        assert main([*command, part, "--shard", f"{number}/2"]) == 0
+    assert main(["merge", *parts, "--output", str(tmp_path / "out")]) == 0
+    for name in ("grades.csv", "index.html", "import/canvas.csv", "import/moodle-07_sample.csv"):
+        one, other = ((tmp_path / out / name).read_text() for out in ("whole", "out"))
+        assert one == other
+        assert "Ray Lee" in one
+    rows = imported(tmp_path / "out" / "import" / "moodle-07_sample.csv")
+    assert rows[2][:4] == ["Participant 12", "Ray Lee", "s1", "ray@uni.edu"]
+    reports = [(tmp_path / out / "report.txt").read_text() for out in ("whole", "out")]
+    assert reports[0] == reports[1]
+    assert "Cy: on the roster, and handed in nothing this time" in reports[0]
+    # Another platform's later, without the roster: what was known stays.
+    shutil.rmtree(parts[0])
+    path = zipped(tmp_path / "later.zip", "1-2 - Ray Lee - Oct 5, 2024 1010 PM/a.ipynb")
+    assert main(["grade", str(path), "--output", parts[0]]) == 0
+    assert main(["merge", parts[0], "--output", str(tmp_path / "out")]) == 0
+    assert imported(tmp_path / "out" / "import" / "moodle-07_sample.csv") == rows
+
+
+def test_namesakes_in_two_shards_do_not_become_one(grade, tmp_path, capsys):
+    parts = [str(tmp_path / f"part {number}") for number in (1, 2)]
+    for part, number in zip(parts, (11, 12), strict=True):
+        path = zipped(tmp_path / f"{number}.zip", MOODLE(f"Ann Lee_{number}"))
+        assert main(["grade", str(path), "--output", part]) == 0
+    assert main(["merge", *parts, "--output", str(tmp_path / "out 2")]) == 1
+    assert "Ann Lee in " in (said := capsys.readouterr().err) and "different numbers" in said
+    assert not (tmp_path / "out 2").exists()
+
+
 def test_shards_that_do_not_go_together_change_nothing(grade, tmp_path, capsys):
     assert grade("Ann/a.ipynb", output="part 1") == 0
     changed = source()
     changed.cells[3].metadata.nbgrader.points = 4  # was 1
     nbformat.write(changed, tmp_path / "sources" / "07_sample.ipynb")
-    (tmp_path / "none").mkdir()
-    for shards, says in {
-        ("part 1",): "graded with other tests or points of 07_sample",
-        ("none",): "none holds no gradebook.db",
-        ("merged",): "merged is the folder for the results",
-    }.items():
-        shards = [str(tmp_path / shard) for shard in shards]
-        assert main(["merge", *shards, "--output", str(tmp_path / "merged")]) == 1
+    for name in ("none", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged" / "gradebook.db").write_bytes(b"no database" * 999)
+    before = (tmp_path / "part 1" / "gradebook.db").read_bytes()
+    for shard, output, says in [
+        ("part 1", "merged", "graded with other tests or points of 07_sample"),
+        ("none", "merged", "none holds no gradebook.db"),
+        ("damaged", "merged", "gradebook.db cannot be read"),
+        ("part 1", "part 1", "part 1 is the folder for the results"),
+        ("part 1", "out", "graded with other tests or points of 07_sample"),
+    ]:
+        assert main(["merge", str(tmp_path / shard), "--output", str(tmp_path / output)]) == 1
         assert says in capsys.readouterr().err
-    assert not (tmp_path / "merged" / "grades.csv").exists()
+    assert not (tmp_path / "merged").exists()
+    assert (tmp_path / "part 1" / "gradebook.db").read_bytes() == before
+    assert not (tmp_path / "out" / "grades.csv").exists()
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_a_shard_that_is_none_is_told_in_words(grade, shard, capsys):
     with pytest.raises(SystemExit):
-        grade("Ann/a.ipynb", more=[f"--shard={shard}"])
+        grade("Ann/a.ipynb", options=[f"--shard={shard}"])
     assert "as in SHARD=3/10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "two", "9" * 99])
 def test_a_number_of_jobs_that_is_none_is_told_in_words(grade, jobs, capsys):
     with pytest.raises(SystemExit):
-        grade("Ann/a.ipynb", more=[f"--jobs={jobs}"])
+        grade("Ann/a.ipynb", options=[f"--jobs={jobs}"])
     assert "as in JOBS=2" in capsys.readouterr().err
 
 

@@ -20,6 +20,7 @@ from grading import confinement, wire
 from grading.apart import Apart, StoppedError
 from grading.session import Limits, Session
 from grading.workers import EndedError, Process
+from resnets.check.asking import plain, same
 
 
 class Scripted:
@@ -194,6 +195,57 @@ def test_whatever_a_process_replies_it_is_judged(replies):
 def test_of_what_is_not_plain_the_type_is_told(test):
     said = begun(Scripted({"names": {"x": {"object": 0, "type": "DataFrame"}}})).test(test)
     assert "should be numbers" in said and "DataFrame" in said and "Remote" not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "test", "says"),
+    [
+        ([1.0, 2.0], "assert x.norm() > 0", "Return a tensor: this is of type list."),
+        ([1.0, 2.0], "x.shape", "Return a tensor: this is of type list."),
+        ([[1.0]], "torch.eye(1) @ x", "Return a tensor: this is of type list."),
+        ([1.0], "torch.linalg.norm(x)", "Return a tensor: this is of type list."),
+        (1.5, "for one in x: pass", "Return several numbers, as a list or a tensor: this is of"),
+        (1.5, "assert len(x) == 2", "Return several numbers, as a list or a tensor: this is of"),
+        (1.5, "assert x[0] == 2", "Return several numbers, as a list or a tensor: this is of"),
+        (torch.eye(2), "torch.eye(2).double() @ x", "numbers of the type that the inputs have"),
+        ({"a": 1}, "assert x['b']", "KeyError: 'b'"),
+    ],
+)
+def test_of_an_answer_of_another_type_it_is_told_what_to_return(value, test, says):
+    reply = {"names": {"x": wire.encode(value, None)}}
+    assert says in begun(Scripted(reply)).test(test)
+
+
+SMALL = namedtuple("Small", "low high")(1 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SMALL,
+        [Fraction(1, 3), Fraction(2, 3)],
+        (n / 3 for n in (1, 2)),
+        np.array(SMALL),
+        np.array(SMALL, dtype="float32").tolist(),
+        torch.tensor(SMALL),
+        torch.tensor(SMALL).tolist(),
+        [one.double() for one in torch.tensor(SMALL)],
+        torch.tensor(SMALL).half(),
+    ],
+    ids=range(9),
+)
+def test_right_answers_of_other_types_are_right(answer):
+    passed = there_and_back(answer)
+    right = torch.tensor(SMALL, dtype=torch.float64)
+    assert same(passed, right)
+    assert not same(passed, right + torch.tensor([0, 0.02]))
+    assert not same([0.5, 1.0], [0.5, 1.0001]) and not same([2, 5], [2, 5.00001])
+
+
+def test_answers_pass_as_plain_things_in_the_notebook_too():
+    told = plain(defaultdict(list, a=[Fraction(1, 2)], b=SMALL))
+    assert type(told) is dict and told == {"a": [0.5], "b": tuple(SMALL)}
+    assert type(told["b"]) is tuple
 
 
 def test_messages_and_outputs_are_bounded():

@@ -1,9 +1,13 @@
-"""`make assignments`, `make grade SUBMISSIONS=folder` and `make merge SHARDS="folder folder"`."""
+"""`make assignments`, `make grade SUBMISSIONS=folder` (or the zip that a platform hands over) and
+`make merge SHARDS="folder folder"`.
+"""
 
 import argparse
+import contextlib
 import re
 import sys
 import tempfile
+from datetime import date, datetime, time
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +15,22 @@ from nbgrader.converters import NbGraderException
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from grading import confinement, names, submissions, summary
+from grading import confinement, names, roster, submissions, summary
 from grading.apart import Apart, StoppedError
-from grading.course import SOURCES, Course, Judged, NotMergedError, assignments
+from grading.archives import GRADEBOOK
+from grading.course import (
+    SOURCES,
+    Course,
+    Judged,
+    NotMergedError,
+    assignments,
+    check_same,
+    numbers,
+)
 from grading.jobs import Jobs, possible
 from grading.names import one_line
 from grading.record import Graded, Record, digest
+from grading.roster import People, Roster, RosterError
 from grading.session import Limits
 from grading.submissions import Submission
 
@@ -31,12 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     release = commands.add_parser("release", help="write the student versions")
     release.add_argument("folder", type=Path)
-    grade = commands.add_parser("grade", help="grade a folder of submissions")
+    grade = commands.add_parser("grade", help="grade a folder or zip of submissions")
     grade.add_argument("submissions", type=Path)
     grade.add_argument("--output", type=Path, default=Path("grades"), metavar="FOLDER")
     grade.add_argument("--confinement", default="bubblewrap", help=", ".join(confinement.KINDS))
     grade.add_argument("--jobs", type=_jobs, help="how many are graded at once")
     grade.add_argument("--shard", type=_shard, default=(1, 1), metavar="NUMBER/COUNT")
+    grade.add_argument("--roster", type=Path, metavar="FILE", help="a CSV file: name,id,e-mail")
+    grade.add_argument(
+        "--before",
+        type=_moment,
+        metavar="TIME",
+        help="the last attempt that counts: 2026-11-30 (that day included) or '2026-11-30 18:00'",
+    )
     defaults = Limits()
     grade.add_argument("--cell-seconds", type=float, default=defaults.cell)
     grade.add_argument("--submission-seconds", type=float, default=defaults.submission)
@@ -54,15 +75,18 @@ def main(arguments: list[str] | None = None) -> int:
             merge_folders(options.shards, options.output)
             return 0
         limits = Limits(options.cell_seconds, options.submission_seconds)
+        known = roster.read(options.roster) if options.roster else Roster()
         stopped = grade_folder(
             options.submissions,
             options.output,
             options.confinement,
             limits,
+            known=known,
+            before=options.before,
             jobs=options.jobs,
             shard=options.shard,
         )
-    except (FileNotFoundError, confinement.NoConfinementError) as error:
+    except (FileNotFoundError, RosterError, confinement.NoConfinementError) as error:
         print(f"Nothing was graded: {error}.", file=sys.stderr)
         return 1
     except NotMergedError as error:
@@ -97,6 +121,22 @@ def _shard(text: str) -> tuple[int, int]:
     )
 
 
+def _moment(text: str) -> datetime:
+    """A time; a date stands for the end of that day.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    with contextlib.suppress(ValueError):
+        return datetime.combine(date.fromisoformat(text), time.max)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no time: write 2026-11-30 or '2026-11-30 18:00'"
+        ) from None
+
+
 def write_student_versions(folder: Path) -> None:
     """One notebook an assignment in `folder`, without solutions and hidden tests."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,10 +152,13 @@ def grade_folder(
     kind: str,
     limits: Limits,
     sources: Path = SOURCES,
+    *,
+    known: Roster | None = None,
+    before: datetime | None = None,
     jobs: int | None = None,
     shard: tuple[int, int] = (1, 1),
 ) -> bool:
-    """Grade what lies in `folder`; `output` then holds the gradebook and all made from it.
+    """Grade a folder or zip; `output` then holds the gradebook and all made from it.
 
     Returns whether it was stopped before the end by Ctrl-C. What was graded before stays, and
     the next time it goes on from there.
@@ -123,6 +166,8 @@ def grade_folder(
     Args:
         kind: of the confinement.
         sources: the folder of the assignments.
+        known: who is who.
+        before: of attempts after it none counts.
         jobs: how many are graded at once; as many as cores and memory allow, if None.
         shard: which part of the students, and of how many.
 
@@ -134,7 +179,8 @@ def grade_folder(
     confinement.check(kind)
     side_by_side = Jobs(jobs or possible(), lambda number: Apart(job=number))
     try:
-        return _grade(folder, output, side_by_side, kind, limits, sources, shard)
+        people = People(known or Roster(), numbers(output))
+        return _grade(folder, output, side_by_side, kind, limits, sources, people, before, shard)
     finally:
         side_by_side.end()
 
@@ -146,15 +192,20 @@ def _grade(
     kind: str,
     limits: Limits,
     sources: Path,
+    people: People,
+    before: datetime | None,
     shard: tuple[int, int],
 ) -> bool:
-    found, left_out = submissions.find(folder, assignments(sources), side_by_side.aparts[0], output)
-    was_graded = (output / submissions.GRADEBOOK).exists()
+    apart = side_by_side.aparts[0]
+    found, left_out, remarks = submissions.find(
+        folder, assignments(sources), apart, output, people=people, before=before
+    )
+    was_graded = (output / GRADEBOOK).exists()
     course, record = Course(output, sources), Record(output)
-    remarks, stopped = course.release(), False
+    remarks += course.release()
     students = [submission.student for submission in found]
     file_names = course.file_names(students)
-    remarks += names.alike(students)
+    remarks += people.remarks(students) + names.alike(students)
     found = _part(found, shard)
     digests = {one: digest(one, course.tests(one.assignment), limits) for one in found}
     earlier, end = record.read()
@@ -163,7 +214,7 @@ def _grade(
         kept = {one.digest: one for one in earlier if one.digest in digests.values()}
         remarks += [f"{len(kept)} submissions were graded before it was stopped"] * bool(kept)
     record.begin(list(kept.values()))
-    left, failed = [one for one in found if digests[one] not in kept], {}
+    left, failed, stopped = [one for one in found if digests[one] not in kept], {}, False
     graded = {one: kept[digests[one]] for one in found if digests[one] in kept}
 
     def judge(submission: Submission, apart: Apart) -> Judged:
@@ -181,12 +232,12 @@ def _grade(
                 progress.set_postfix_str(f"{one_line(submission.student)}, {submission.assignment}")
                 progress.update()
                 if isinstance(came, Exception):
-                    failed[submission] = f"{submission.path.relative_to(folder)}: {came}"
+                    failed[submission] = f"{submission.name}: {came}"
                     continue
                 graded[submission] = Graded(
                     submission.student,
                     submission.assignment,
-                    submission.path.name,
+                    submission.name.name,
                     digests[submission],
                     came,
                 )
@@ -200,6 +251,7 @@ def _grade(
     left_out += [failed[one] for one in found if one in failed]
     if not stopped:
         record.end(remarks, left_out)
+    course.identify(file_names, people.roster.people)
     _write(course, [graded[one] for one in found if one in graded], file_names, remarks, left_out)
     return stopped
 
@@ -212,14 +264,13 @@ def merge_folders(shards: list[Path], output: Path, sources: Path = SOURCES) -> 
         OSError: the results cannot be written.
     """
     for shard in shards:
-        if not (shard / submissions.GRADEBOOK).exists():
-            raise NotMergedError(f"{shard} holds no {submissions.GRADEBOOK}")
+        if not (shard / GRADEBOOK).exists():
+            raise NotMergedError(f"{shard} holds no {GRADEBOOK}")
         if shard.resolve() == output.resolve():
             raise NotMergedError(f"{shard} is the folder for the results: name another one")
+    check_same(shards, output, sources)
     course, record = Course(output, sources), Record(output)
     remarks, left_out, graded = course.release(), [], []
-    for shard in shards:
-        course.check_same(shard)
     for shard in shards:
         course.take_over(shard)
         lines, end = Record(shard).read()

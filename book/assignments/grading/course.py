@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import io
 import itertools
+import json
 import logging
 import os
 import re
@@ -14,23 +16,26 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pandas as pd
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
+from nbgrader.api import Assignment, Gradebook, MissingEntry, Student, SubmittedAssignment
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
-from sqlalchemy.exc import SAWarning
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 from traitlets.config import Config
 
 from grading import names, release
 from grading.apart import Apart, StoppedError
+from grading.archives import GRADEBOOK
+from grading.roster import Person, key, scope
 from grading.session import SAID, Limits, judge
-from grading.submissions import GRADEBOOK, TEST, Cell, Submission
+from grading.submissions import TEST, Cell, Submission
 from grading.workers import START_SECONDS
 from resnets.files import whole_file
 
@@ -61,6 +66,76 @@ class Judged:
     notebook: NotebookNode
     cells: list
     notes: list[str]
+
+
+def numbers(folder: Path) -> dict[str, str]:
+    """The students in the gradebook in `folder`, by the numbers that platforms gave them."""
+    if not (folder / GRADEBOOK).exists():
+        return {}
+    with Gradebook(_config(folder.resolve()).CourseDirectory.db_url) as gradebook:
+        return {number: one.last_name for one in gradebook.students for number in _numbers(one)}
+
+
+def check_same(shards: list[Path], output: Path, sources: Path) -> None:
+    """Whether what was graded into the folders `shards` goes together, and with that in `output`.
+
+    Raises:
+        NotMergedError: one cannot be read, has other tests or points than the assignments in
+            `sources`, or another person under the same name.
+    """
+    points = {
+        name: _points(nbformat.read(sources / f"{name}.ipynb", as_version=4))
+        for name in assignments(sources)
+    }
+    people = defaultdict(list)
+    for folder in [output] * (output / GRADEBOOK).exists() + shards:
+        try:
+            with Gradebook(_config(folder.resolve()).CourseDirectory.db_url) as gradebook:
+                for student in gradebook.students:
+                    name = student.last_name or student.id
+                    one = _Entered(folder, name, student.first_name, set(_numbers(student)))
+                    for other in people[student.id]:
+                        _check_person(one, other)
+                    people[student.id].append(one)
+                for assignment in gradebook.assignments if folder in shards else ():
+                    _check_points(folder, assignment, points.get(assignment.name))
+        except SQLAlchemyError as error:
+            why = names.one_line(str(error))
+            raise NotMergedError(f"{folder / GRADEBOOK} cannot be read ({why})") from error
+
+
+def _check_points(folder: Path, assignment: Assignment, points: dict[str, float] | None) -> None:
+    cells = [cell for notebook in assignment.notebooks for cell in notebook.grade_cells]
+    if assignment.submissions and {cell.name: cell.max_score for cell in cells} != points:
+        raise NotMergedError(
+            f"{folder} was graded with other tests or points of {assignment.name}: grade it again"
+        )
+
+
+class _Entered(NamedTuple):
+    """A student in the gradebook of a folder: name, number on a roster, those of platforms."""
+
+    folder: Path
+    name: str
+    id: str | None
+    numbers: set[str]
+
+
+def _check_person(one: _Entered, other: _Entered) -> None:
+    """Whether two whose files have the same name are one person."""
+    shown, its = names.one_line(one.name), names.one_line(other.name)
+    if one.name != other.name:
+        raise NotMergedError(
+            f"{shown} in {one.folder} and {its} in {other.folder} have files of the same name: "
+            "grade them from one folder"
+        )
+    shared = set(map(scope, one.numbers)) & set(map(scope, other.numbers))
+    on_platforms = not shared or one.numbers & other.numbers
+    if not (one.id == other.id if one.id and other.id else on_platforms):
+        raise NotMergedError(
+            f"{shown} in {one.folder} and in {other.folder} has different numbers: if these are "
+            "two people, grade them from one folder; if not, with a roster that has an id for each"
+        )
 
 
 class Course:
@@ -100,7 +175,7 @@ class Course:
         if not path.exists():
             return []
         cells = [c.metadata.nbgrader for c in self.sources[name].cells if "nbgrader" in c.metadata]
-        points = {cell.grade_id: cell.points for cell in cells if cell.grade}
+        points = _points(self.sources[name])
         with self._gradebook() as gradebook:
             try:
                 before = gradebook.find_notebook(name, name)
@@ -160,6 +235,15 @@ class Course:
         """How files of each student are called; the gradebook knows those of earlier times."""
         return names.file_names(students, self.ids())
 
+    def identify(self, file_names: dict[str, str], people: dict[str, Person]) -> None:
+        """Enter ids and addresses of a roster, of those that are in the gradebook."""
+        by_file = {file: people[name] for name, file in file_names.items() if name in people}
+        with self._gradebook() as gradebook:
+            for student in gradebook.students:
+                if person := by_file.get(student.id):
+                    student.first_name, student.email = person.id, person.email
+            gradebook.db.commit()
+
     def judge(self, submission: Submission, kind: str, limits: Limits, apart: Apart) -> Judged:
         """Run a submission and its tests; several may be judged at the same time.
 
@@ -197,7 +281,13 @@ class Course:
                 autograde_preprocessors=[results, SaveAutoGrades, results.hide_tests],
             )
             with self._gradebook() as gradebook:
-                gradebook.update_or_create_student(file_name, last_name=judged.submission.student)
+                submission = judged.submission
+                student = gradebook.update_or_create_student(
+                    file_name, last_name=submission.student
+                )
+                if number := key(name, submission.seen):
+                    known = sorted({*_numbers(student), number})
+                    gradebook.update_or_create_student(file_name, lms_user_id=json.dumps(known))
         except BaseException:
             with contextlib.suppress(Exception), self._gradebook() as gradebook:
                 gradebook.remove_submission(name, file_name)
@@ -220,36 +310,6 @@ class Course:
         """Where the feedback page of a student and an assignment is."""
         return self.folder / "feedback" / file_name / f"{name}.html"
 
-    def check_same(self, shard: Path) -> None:
-        """Whether what was graded into the folder `shard` goes together with this course.
-
-        Raises:
-            NotMergedError: it has other tests or points, or other people with the same file names.
-        """
-        people = {file_name: student for student, file_name in self.ids().items()}
-        with Gradebook(_config(shard.resolve()).CourseDirectory.db_url) as theirs:
-            for assignment in theirs.assignments:
-                if assignment.submissions and _points(assignment) != self._points(assignment.name):
-                    raise NotMergedError(
-                        f"{shard} was graded with other tests or points of {assignment.name}: "
-                        "grade it again"
-                    )
-            for student in theirs.students:
-                name = student.last_name or student.id
-                if people.setdefault(student.id, name) != name:
-                    raise NotMergedError(
-                        f"{names.one_line(name)} in {shard} and "
-                        f"{names.one_line(people[student.id])} have files of the same name: grade "
-                        "them from one folder"
-                    )
-
-    def _points(self, name: str) -> dict[str, float]:
-        with self._gradebook() as gradebook:
-            try:
-                return _points(gradebook.find_assignment(name))
-            except MissingEntry:
-                return {}
-
     def take_over(self, shard: Path) -> None:
         """Take over what was graded into the folder `shard`, in place of what was here of it."""
         shard = shard.resolve()
@@ -259,7 +319,7 @@ class Course:
             self._gradebook() as gradebook,
         ):
             for student in theirs.students:
-                gradebook.update_or_create_student(student.id, last_name=student.last_name)
+                _copy_student(student, gradebook)
             for assignment in theirs.assignments:
                 for submission in assignment.submissions:
                     _copy_grades(submission, gradebook)
@@ -300,9 +360,18 @@ class Course:
         return table.sort_values(["assignment", "student"], ignore_index=True)
 
     def write_grades(self) -> Path:
-        """Write `grades.csv`, in which a spreadsheet finds no name to execute."""
+        """Write `grades.csv`, and for platforms to import `import/canvas.csv` and for each
+        assignment `import/moodle-<assignment>.csv`. A spreadsheet finds no text to execute in them.
+        """
         path = self.folder / "grades.csv"
         table = self.grades()
+        with self._gradebook() as gradebook:
+            students = {one.last_name or one.id: one for one in gradebook.students}
+        imports = self.folder / "import"
+        imports.mkdir(exist_ok=True)
+        self._replace(imports / "canvas.csv", _rows(_canvas(table, students)))
+        for name, rows in table.groupby("assignment"):
+            self._replace(imports / f"moodle-{name}.csv", _rows(_moodle(name, rows, students)))
         table["student"] = table["student"].map(names.cell)
         self._replace(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
         return path
@@ -320,9 +389,19 @@ class Course:
         return self.folder / "course" / step / student / name / f"{name}.ipynb"
 
 
-def _points(assignment: Assignment) -> dict[str, float]:
-    (notebook,) = assignment.notebooks
-    return {cell.name: cell.max_score for cell in notebook.grade_cells}
+def _points(source: NotebookNode) -> dict[str, float]:
+    """How many points each test of an assignment has."""
+    cells = [cell.metadata.nbgrader for cell in source.cells if "nbgrader" in cell.metadata]
+    return {cell.grade_id: cell.points for cell in cells if cell.grade}
+
+
+def _copy_student(student: Student, gradebook: Gradebook) -> None:
+    """Enter a student of another gradebook; what was known here and is not there stays."""
+    own = gradebook.update_or_create_student(student.id, last_name=student.last_name)
+    own.first_name = student.first_name or own.first_name
+    own.email = student.email or own.email
+    if known := {*_numbers(own), *_numbers(student)}:
+        own.lms_user_id = json.dumps(sorted(known))
 
 
 def _copy_grades(submission: SubmittedAssignment, gradebook: Gradebook) -> None:
@@ -345,6 +424,60 @@ def _text(notebook: NotebookNode) -> str:
 
 def _task(grade_id: str) -> str:
     return "task " + ".".join(grade_id.split("-")[1:3])
+
+
+def _numbers(student: Student) -> list[str]:
+    """The numbers that platforms gave a student, as `roster.key` writes them."""
+    return json.loads(student.lms_user_id or "[]")
+
+
+def _number(student: Student, scope: str) -> str:
+    """The student's number in this scope of `roster.key`, "" if there is none."""
+    found = [one.partition("=")[2] for one in _numbers(student) if one.startswith(f"{scope}=")]
+    return found[-1] if found else ""
+
+
+def _canvas(grades: pd.DataFrame, students: dict[str, Student]) -> list[list]:
+    """The rows of Canvas's gradebook (lib/gradebook_importer.rb): a column for each assignment."""
+    columns = sorted(set(grades["assignment"]))
+    points = grades.set_index(["student", "assignment"])["points"].to_dict()
+    most = dict(zip(grades["assignment"], grades["of"], strict=True))
+    return [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *columns],
+        ["    Points Possible", "", "", "", "", *(most[column] for column in columns)],
+    ] + [
+        [
+            student,
+            _number(students[student], "Canvas"),
+            students[student].first_name or "",
+            students[student].email or "",
+            "",
+            *(points.get((student, column), "") for column in columns),
+        ]
+        for student in sorted(set(grades["student"]))
+    ]
+
+
+def _moodle(assignment: str, grades: pd.DataFrame, students: dict[str, Student]) -> list[list]:
+    """The rows of Moodle's grading worksheet (mod/assign/feedback/offline/importgradeslib.php)."""
+    titles = ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum grade"]
+    rows = [[*titles, "Last modified (grade)"]]
+    for student, points, of in grades[["student", "points", "of"]].itertuples(index=False):
+        number = _number(students[student], f"Moodle {assignment}")
+        person = students[student]
+        identifier = f"Participant {number}" if number else ""
+        known = person.first_name or "", person.email or ""
+        rows.append([identifier, student, *known, points, of, ""])
+    return rows
+
+
+def _rows(rows: list[list]) -> str:
+    """CSV; texts are defused, and numbers have no more digits than they need."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow(names.cell(one) if isinstance(one, str) else f"{one:g}" for one in row)
+    return text.getvalue()
 
 
 def _config(folder: Path) -> Config:

@@ -10,9 +10,16 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 NOTEBOOK = re.compile(r"\.ipynb(\.json)?$", re.IGNORECASE)
+ZIP = re.compile(r"\.zip$", re.IGNORECASE)
+# What systems add to the name of a copy, and platforms to that of a late one.
+COPIES = re.compile(
+    r"\(\d{1,3}\)|(?:^|(?<=[\s_-]))LATE(?=$|[\s_-])|(?i:"
+    r"\b(?:copy of|kopie von|kopie van|copie de|copia de|cópia de|kopia)\s|\bкопия\s"
+    r"|\s-\s(?:copy|kopie|copie|copia|cópia|copiar|kopia|копия|コピー)\b|のコピー|的副本)"
+)
 IN_FILE_NAMES = " .,@'’()_+-·"  # beside letters, marks and digits; nbgrader searches by patterns
 JOINERS = "\u200c\u200d"  # within words of Persian, Hindi and others
 LONGEST = 80  # characters of a name, where it names a file
@@ -24,20 +31,31 @@ TWINS = str.maketrans(
 )
 
 
-def student(path: Path, assignment: str) -> str:
+def student(path: Path | PurePosixPath, assignment: str) -> str:
     """Who handed in `path`, by its folder, or by what is left of the file's name; else "".
 
     In Unicode's form NFC, in which a name has one spelling.
     """
-    if len(path.parts) > 1:
-        name = path.parts[0]
-    else:
-        name = NOTEBOOK.sub("", path.name)
+    name = path.parts[0]
+    if len(path.parts) == 1 or ZIP.search(name):
+        name = ZIP.sub("", NOTEBOOK.sub("", name))
         name = re.sub(re.escape(assignment), " ", name, flags=re.IGNORECASE)
-        name = re.sub(r"\(\d+\)|\bcopy of\b", " ", name, flags=re.IGNORECASE).strip(" ._-")
-    # The bytes of a name that is not UTF-8 are shown as \xe9: no two names become one.
+        name = COPIES.sub(" ", name).strip(" ._-")
+    return written(name)
+
+
+def written(name: str) -> str:
+    """A name in Unicode's form NFC; bytes that are not UTF-8 are shown as \\xe9.
+
+    So no two names become one.
+    """
     name = os.fsencode(name).decode(errors="backslashreplace")
     return unicodedata.normalize("NFC", name).strip()
+
+
+def without_number(name: str) -> str:
+    """What a further attempt is called after: "Ann" of "Ann-2" and of "Copy of Ann (1)"."""
+    return re.sub(r"[-_ ]\d{1,2}$", "", COPIES.sub(" ", name).strip(" ._-"))
 
 
 def file_names(students: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -97,3 +115,8 @@ def cell(text: str) -> str:
     It is as it was without one leading apostrophe, wherever `FORMULA` matches.
     """
     return f"'{text}" if FORMULA.match(text) else text
+
+
+def uncell(shown: str) -> str:
+    """The text that `cell` shows so."""
+    return shown[1:] if shown.startswith("'") and FORMULA.match(shown) else shown

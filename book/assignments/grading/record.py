@@ -63,6 +63,7 @@ def _line(content: dict) -> str:
 
 
 def digest(submission: Submission, tests: str, limits: Limits) -> str:
-    """Of what a submission is, the assignment's source, and the limits."""
-    content = submission.student, submission.assignment, submission.cells, tests, limits
+    """Of what a submission is and where it was, the assignment's source, and the limits."""
+    one = submission
+    content = one.student, one.assignment, f"{one.name}", one.seen, one.cells, tests, limits
     return hashlib.sha256(repr(content).encode(errors="surrogatepass")).hexdigest()

@@ -19,7 +19,7 @@ import torch
 
 from grading import wire
 from grading.workers import START_SECONDS, EndedError, Process, Workers, workers
-from resnets.check.asking import Mistake, stopped
+from resnets.check.asking import Mistake, stopped, wanted
 
 SHOWN = 20_000  # characters of an output that the feedback shows
 PAGE = 8 * 2**20  # characters of all outputs on a page
@@ -236,6 +236,8 @@ def _said(error: Exception, kinds: list[str]) -> str:
         return "Your answer is so large that it cannot be checked: has it the right shape?"
     if Remote.__name__ in text and kinds:
         return f"{NOT_PLAIN} This is of type {kinds[-1]}."
+    if said := wanted(error):
+        return f"{said} ({_shortened(text, SAID)})"
     return _shortened(f"{type(error).__name__}: {text}", SAID)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import functools
 import random as python_random
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,6 +131,28 @@ def stopped(name: str, text: str) -> str:
     return f"Your code stopped with {name}: {text}"
 
 
+TENSOR = "Return a tensor: this is of type {}. `torch.tensor(…)` makes one of numbers."
+SEVERAL = "Return several numbers, as a list or a tensor: this is of type {}."
+OTHER_TYPES = {  # what Python and PyTorch say of another type than a test can use
+    r"'(\w+)' object has no attribute '(?!items|keys|values|get')": TENSOR,
+    r"must be Tensor, not (\w+)": TENSOR,
+    r"'Tensor' and '(?!Tensor')(\w+)'": TENSOR,
+    r"'(\w+)' object is not (?:iterable|subscriptable)": SEVERAL,
+    r"object of type '(\w+)' has no len": SEVERAL,
+    r"same dtype|expected scalar type()": (
+        "Return numbers of the type that the inputs have: convert with `.to(x.dtype)`."
+    ),
+}
+
+
+def wanted(error: Exception) -> str | None:
+    """What to return instead, where a test stopped because an answer has another type; or None."""
+    for pattern, sentence in OTHER_TYPES.items():
+        if found := re.search(pattern, str(error)):
+            return sentence.format(found[1])
+    return None
+
+
 def plain(value):
     """`value` with arrays as tensors, fractions as floats, and iterators as lists."""
     if isinstance(value, np.ndarray):
@@ -142,9 +165,9 @@ def plain(value):
         return float(value)
     if isinstance(value, Iterator | range):
         return [plain(one) for one in value]
-    if type(value) in (list, tuple):
-        return type(value)(plain(one) for one in value)
-    if type(value) is dict:
+    if isinstance(value, list | tuple):  # named tuples, too
+        return (list if isinstance(value, list) else tuple)(plain(one) for one in value)
+    if isinstance(value, Mapping):
         return {key: plain(one) for key, one in value.items()}
     return value
 
@@ -385,12 +408,16 @@ def reference(
 
 def same(got, right, exact: bool = False) -> bool:
     """Whether two numbers, tensors, or lists of numbers agree in shape and values."""
-    tolerance = 0.0 if exact else TOLERANCES.get(getattr(got, "dtype", None), TOLERANCE)
+    tolerance = TOLERANCES.get(getattr(got, "dtype", None), TOLERANCE)
     got, right = _tensor(got), _tensor(right)
     if got is None or right is None or got.shape != right.shape:
         return False
     if not right.numel():
         return True
+    if torch.equal(got.float().double(), got) and not torch.equal(got.round(), got):
+        # Numbers from tensors: computed in float64, they would have more digits.
+        tolerance = max(tolerance, TOLERANCES[torch.float32])
+    tolerance = 0.0 if exact else tolerance
     atol = tolerance * max(1.0, right.abs().max().item())
     return torch.allclose(got, right, rtol=0, atol=atol, equal_nan=True)
 
