@@ -152,17 +152,22 @@ def test_results_written_among_the_submissions_are_nobodys(grade, tmp_path):
     assert list(points(tmp_path / "in" / "grades")) == ["Ann", "Bob"]
 
 
-def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
-    judge = course._judge
-    judged = []
+def stopped_at(count, monkeypatch):
+    """Ctrl-C while the submission of this number is judged; the list of all that were judged."""
+    judge, judged = course._judge, []
 
-    def stop_at_the_second(*inputs):
+    def stop(*inputs):
         judged.append(inputs)
-        if len(judged) == 2:
+        if len(judged) == count:
             raise KeyboardInterrupt
         return judge(*inputs)
 
-    monkeypatch.setattr(course, "_judge", stop_at_the_second)
+    monkeypatch.setattr(course, "_judge", stop)
+    return judged
+
+
+def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
+    judged = stopped_at(2, monkeypatch)
     assert grade("Ann/a.ipynb", "Bob/a.ipynb", "Cy/a.ipynb") == 130
     assert points(tmp_path / "out") == {"Ann": (FULL, FULL)}
     assert "2 of 3 submissions were not graded" in capsys.readouterr().out
@@ -175,15 +180,7 @@ def test_ctrl_c_keeps_what_was_graded(grade, tmp_path, monkeypatch, capsys):
 
 
 def test_after_a_stop_what_has_changed_is_graded_again(grade, tmp_path, monkeypatch):
-    judge, judged = course._judge, []
-
-    def stop_at_cy(notebook, *inputs):
-        judged.append(notebook)
-        if len(judged) == 3:
-            raise KeyboardInterrupt
-        return judge(notebook, *inputs)
-
-    monkeypatch.setattr(course, "_judge", stop_at_cy)
+    judged = stopped_at(3, monkeypatch)
     assert grade("Ann/a.ipynb", "Bob/a.ipynb", "Cy/a.ipynb") == 130
     nbformat.write(answered(source(), more=["x = 1"]), tmp_path / "in" / "Bob" / "a.ipynb")
     assert grade() == 0
@@ -208,15 +205,7 @@ def test_a_zip_is_gone_on_with_after_ctrl_c_and_names_stay_as_they_would_have_be
     people = ["Ann Lee_11", "Ann Lee_12", "Bo_13"]
     path = zipped(tmp_path / "class.zip", *map(MOODLE, people))
     assert main(["grade", str(path), "--output", str(tmp_path / "whole")]) == 0
-    judge, judged = course._judge, []
-
-    def stop_at_the_second(*inputs):
-        judged.append(inputs)
-        if len(judged) == 2:
-            raise KeyboardInterrupt
-        return judge(*inputs)
-
-    monkeypatch.setattr(course, "_judge", stop_at_the_second)
+    judged = stopped_at(2, monkeypatch)
     assert main(["grade", str(path), "--output", str(tmp_path / "out")]) == 130
     assert list(points(tmp_path / "out")) == ["Ann Lee (11)"]
     shutil.copy(path, tmp_path / "again.zip")  # downloaded again

@@ -9,11 +9,13 @@ import inspect
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
 
 import psutil
+from tqdm import tqdm
 
 from grading import confinement
 
@@ -116,6 +118,7 @@ class Apart:
 
 def _serve(connection: Connection, job: int, seconds: float, memory: int) -> None:
     os.setsid()  # Ctrl-C in the terminal is the grader's
+    tqdm.set_lock(threading.RLock())  # its own has semaphores, which a killed process leaves behind
     confinement.use_users_of(job)
     _limit_memory(memory)
     with contextlib.suppress(EOFError, OSError):  # the grader is gone
