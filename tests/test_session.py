@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
@@ -351,3 +352,19 @@ def test_what_is_done_apart_is_bounded_and_the_next_is_done():
         assert apart.do(max, 1, 2) == 2
     finally:
         apart.end()
+
+
+def test_a_progress_bar_in_a_killed_process_leaves_nothing_behind(tmp_path):
+    (tmp_path / "bar.py").write_text(
+        "import io\nfrom tqdm import tqdm\n\n\n"
+        "def show():\n    return sum(tqdm(range(3), file=io.StringIO()))\n"
+    )
+    code = (
+        "from bar import show; from grading import apart; apart.LIBRARIES.clear(); "
+        "one = apart.Apart(); assert one.do(show) == 3; one.end()"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
