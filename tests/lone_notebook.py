@@ -5,7 +5,7 @@
 Twice each: the version that installs the course from its repository, with the address redirected
 to this repository's last commit, and the standalone version, with the address leading nowhere.
 Whatever else is installed has to be as it was before. That Python needs what Colab has: torch,
-torchvision, matplotlib, pandas, scipy, requests, tqdm, ipykernel and pip.
+torchvision, matplotlib, pandas, scipy, requests, tqdm, keras, ipykernel and pip.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from resnets import __main__, camvid, data, experiments, metrics, runs, scenes
 from resnets.device import SCALES
 from resnets.experiments import (
     bench,
+    calibration,
     context,
     curvature,
     degradation,
@@ -59,7 +60,8 @@ BUILT_ALREADY = {
     *(("degradation_110", "full"), ("speed_steps", "hour"), ("curvature", "full")),
     *((name, scale) for name in ("bench", "scaling") for scale in ("hour", "full")),
     *(("fashion_controls", "full"), ("lesson_recipe", "full"), ("lesson_course", "full")),
-    *((name, "full") for name in ("lesson_d2l", "lesson_d2l_28", "image_size")),
+    *((name, "full") for name in ("lesson_d2l", "lesson_d2l_28", "image_size", "calibration")),
+    ("calibration", "hour"),
 }
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -99,6 +101,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
     }
     for module in (
+        calibration,
         camvid_experiment,
         context,
         degradation,
@@ -341,9 +344,44 @@ def test_fashion_steps_judges_on_images_held_out_of_the_training_set(small, draw
         assert not set(train.labels.tolist()) & set(validation.labels.tolist())
 
 
+def test_calibration_smooths_labels_alone_and_is_judged_on_held_out_images(
+    small, drawn, monkeypatch
+):
+    trained, judged, weights = [], [], []
+
+    def look(net, train, recipe, *, seed, **_):
+        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+        trained.append((train, recipe, seed))
+        return [{"train_loss": 0.0, "seconds": 1.0}]
+
+    def see(net, validation):
+        judged.append(validation)
+        return torch.zeros(len(validation), 10)
+
+    images = drawn[0].images[:300].clone()
+    images[:, 0, 0], images[:, 0, 1] = torch.arange(300) // 256, torch.arange(300) % 256
+    numbered = data.ImageSet(images, drawn[0].labels[:300], data.STAND_IN)
+    monkeypatch.setattr(calibration, "fit", look)
+    monkeypatch.setattr(calibration, "predict", see)
+    run = calibration.run("quick", 7, data=(numbered, None))
+    assert torch.equal(*weights)
+    (plain, recipe, seed), (_, smoothed, other) = trained
+    assert (recipe.label_smoothing, smoothed.label_smoothing) == (0.0, 0.1)
+    assert replace(recipe, label_smoothing=0.1) == smoothed and seed == other == 7
+    known, held_out = (
+        {tuple(image[0, :2].tolist()) for image in part.images} for part in (plain, judged[0])
+    )
+    assert len(held_out) == 60 and len(known) == 160 and not known & held_out
+    assert run.final["label smoothing 0.0"]["accuracy"] == pytest.approx(
+        (judged[0].labels == 0).float().mean().item()
+    )
+    assert {row["images"] for row in run.measured["bins"]} == {60}
+
+
 @pytest.mark.parametrize(
     "module",
     [
+        calibration,
         camvid_experiment,
         context,
         curvature,

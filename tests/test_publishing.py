@@ -177,7 +177,7 @@ def test_a_standalone_chapter_carries_the_library_and_the_recorded_runs(
     assert run(library.source) == [("pip", "install -q --no-deps d2l==1.0.3")]
     written = {p.relative_to("course_library") for p in Path("course_library").rglob("*.*")}
     ours = {p.relative_to(root) for p in (root / "resnets").rglob("*.py")}
-    ours |= {p.relative_to(root) for p in (root / "resnets").rglob("*.json")}
+    ours |= {p.relative_to(root) for p in (root / "resnets" / "recorded").glob("*.json")}
     ours |= {p.relative_to(root) for p in (root / "resnets").glob("*.toml")}
     ours |= {p.relative_to(root) for p in (root / "resnets").glob("*.csv")}
     assert written == ours - {Path("resnets/__main__.py")}

@@ -16,7 +16,9 @@ from typing import Literal
 
 import resnets
 
-PACKAGES = ("d2l", "matplotlib", "matplotlib_inline", "PIL", "scipy", "torch", "torchvision")
+PACKAGES = (
+    *("d2l", "keras", "matplotlib", "matplotlib_inline", "PIL", "scipy", "torch", "torchvision"),
+)
 
 
 def import_library() -> None:

@@ -1,7 +1,7 @@
 """The library that the chapters of the course share.
 
-Imports go down only: experiments → runs, check → training → models, probes → data, plots → device,
-files → processes.
+Imports go down only: weights → experiments → runs, check → training → models, probes → data,
+plots → device, files → processes.
 """
 
 __version__ = "0.1.0"
