@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from resnets.check.asking import random
-from resnets.check.exercise import BY_AUTOGRAD, exercise
+from resnets.check.exercise import exercise
+from resnets.check.gradients import AUTOMATIC, ByHand
 
 EPSILON = 1e-5  # PyTorch's, in layer normalization
 
@@ -95,13 +96,10 @@ def _normalized(x: Tensor, upstream: Tensor) -> Tensor:
     return away / away.square().mean().sqrt()
 
 
-AUTOMATIC = "You used automatic differentiation: here, write the gradient by hand."
-
-
 @exercise(
+    kind=ByHand,
     right=_through_norm,
     what="the gradient",
-    forbids=dict.fromkeys(BY_AUTOGRAD, AUTOMATIC),
     says="Your gradient matches automatic differentiation, and two directions of it are gone.",
     wrong={
         AUTOMATIC: _norm_by_autograd,
@@ -226,14 +224,14 @@ def contributions(answer: Callable):
 def _vit_cost(
     size: int, patch: int, width: int, blocks: int, classes: int,
     token: int = 1, placed: int = 1, biases: bool = True, norms: int = 2, last_norm: bool = True,
-    products: int = 2, answered: Callable = lambda tokens: 1, embedding_bias: bool = True,
+    products: int = 2, answered: Callable = lambda tokens: 1,
 ) -> list[int]:  # fmt: skip
     """Counted layer by layer; each of the later arguments changes one place."""
     patches = (size // patch) ** 2
     tokens, pixels = patches + token, 3 * patch**2
     block = 12 * width**2 + 2 * norms * width + 9 * width * biases
     parameters = (
-        (pixels + embedding_bias) * width
+        (pixels + 1) * width
         + token * width
         + (patches + placed * token) * width
         + blocks * block
@@ -267,14 +265,14 @@ def _also(part: int, change: Callable) -> Callable:
         "The class token is missing: a learned vector, and one more token in every block.": (
             partial(_vit_cost, token=0)
         ),
-        "The class token has a position, too.": partial(_vit_cost, placed=0),
+        "One vector of the stream's width is missing: the class token, its position, or the bias "
+        "of the patches' layer.": partial(_vit_cost, placed=0),
         "The biases of the blocks' linear layers are missing.": partial(_vit_cost, biases=False),
         "The two normalizations of each block are missing: each has a gain and a shift.": (
             partial(_vit_cost, norms=0)
         ),
         "A block has two normalizations: you count one.": partial(_vit_cost, norms=1),
         "The last normalization is missing.": partial(_vit_cost, last_norm=False),
-        "The bias of the patches' layer is missing.": partial(_vit_cost, embedding_bias=False),
         "Attention's two products of tokens with tokens are missing.": (
             partial(_vit_cost, products=0)
         ),
