@@ -24,6 +24,7 @@ PAGES = (
     "04_bottlenecks",
     "05_gradient_flow",
     "06_pspnet_backbone",
+    "07_after_resnet",
     "labs",
     "running",
     "teaching",
@@ -33,6 +34,7 @@ PAGES = (
     "reference/glossary",
     "reference/bibliography",
 )
+CHAPTERS = tuple(page for page in PAGES if page[0].isdigit())
 
 # Two processes take these files first, in this order, so that at the end none of them works alone;
 # among the first is one that builds the site, for which the others would wait.
@@ -45,6 +47,7 @@ FIRST = (
     "book/04_bottlenecks.ipynb",
     "tests/test_assignments.py",
     "book/01_function_classes.ipynb",
+    "book/07_after_resnet.ipynb",
     "book/03_resnet18_fashion_mnist.ipynb",
     "tests/test_experiments.py",
     "tests/test_gradebook.py",

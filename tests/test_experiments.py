@@ -45,6 +45,9 @@ from resnets.experiments import (
     stochastic_depth,
     stride,
     thousand_layers,
+    transformer_depth,
+    transformer_lesions,
+    transformer_start,
     warm_up,
     warm_up_110,
     without_batch_norm,
@@ -62,6 +65,8 @@ BUILT_ALREADY = {
     *(("fashion_controls", "full"), ("lesson_recipe", "full"), ("lesson_course", "full")),
     *((name, "full") for name in ("lesson_d2l", "lesson_d2l_28", "image_size", "calibration")),
     ("calibration", "hour"),
+    *((f"transformer_{name}", scale) for name in ("depth", "start") for scale in ("hour", "full")),
+    ("transformer_lesions", "full"),
 }
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -99,6 +104,8 @@ def small(monkeypatch, drawn, streets, tmp_path):
         without_batch_norm: {"depths": (8,), "rates": (0.1, 1e9)},
         image_size: {"enlarged": 56, "longer": 2},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
+        transformer_depth: {"blocks": (1, 2), "rates": (0.03, 1e9)},
+        transformer_lesions: {"networks": ("post-norm-2",), "several": (1, 4), "draws": 2},
     }
     for module in (
         calibration,
@@ -116,6 +123,8 @@ def small(monkeypatch, drawn, streets, tmp_path):
         shortcuts,
         stochastic_depth,
         thousand_layers,
+        transformer_depth,
+        transformer_lesions,
         without_batch_norm,
     ):
         configs = {}
@@ -152,6 +161,7 @@ def small(monkeypatch, drawn, streets, tmp_path):
     monkeypatch.setattr(pyramid_steps, "CONFIGS", context.CONFIGS)
     monkeypatch.setattr(failures, "CONFIGS", context.CONFIGS)
     monkeypatch.setattr(stride, "CONFIGS", shortcuts.CONFIGS)
+    monkeypatch.setattr(transformer_start, "CONFIGS", transformer_depth.CONFIGS)
     configs = {}
     for scale, config in fashion_steps.CONFIGS.items():
         steps = {n: replace(s, recipe=replace(s.recipe, epochs=1)) for n, s in config.steps.items()}
@@ -410,6 +420,9 @@ def test_calibration_smooths_labels_alone_and_is_judged_on_held_out_images(
         stochastic_depth,
         stride,
         thousand_layers,
+        transformer_depth,
+        transformer_lesions,
+        transformer_start,
         without_batch_norm,
     ],
 )
@@ -417,6 +430,7 @@ def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets,
     seeds = set()
     by_steps = (speed_steps, fashion_controls, lesson_recipe)
     caller = fashion_steps if module in by_steps else module  # `run_steps`
+    caller = transformer_depth if module is transformer_start else caller  # `compare`
     caller = caller if hasattr(caller, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 
@@ -779,6 +793,64 @@ def test_without_batch_norm_records_what_diverged_and_goes_on(small, drawn):
         f"{n} at {r}" for n in names for r in ("0.1", "1e+09")
     }
     assert set(run.history) == set(run.final)
+
+
+@pytest.mark.parametrize("module", [transformer_depth, transformer_start])
+def test_transformers_are_compared_from_the_same_start_on_images_held_out(
+    module, small, drawn, monkeypatch
+):
+    seen, weights, fit_ = [], {}, transformer_depth.fit
+
+    def look(model, train, recipe, *, validation, label, **options):
+        seen.append((recipe.schedule, recipe.lr, train, validation))
+        weights[label.strip()] = {n: t.clone() for n, t in model.state_dict().items()}
+        return fit_(model, train, recipe, validation=validation, label=label, **options)
+
+    monkeypatch.setattr(transformer_depth, "fit", look)
+    numbered = data.ImageSet(drawn[0].images[:300], torch.arange(300) % 10, data.STAND_IN)
+    run = module.run("quick", 0, data=(numbered, None))
+    networks = ["pre-norm-2", "post-norm-2"]
+    if module is transformer_depth:
+        networks = ["pre-norm-1", "post-norm-1", *networks]
+    trainings = [f"{w} at {r}" for w in ("no warm-up", "warm-up") for r in ("0.03", "1e+09")]
+    assert list(weights) == [f"{n}, {t}" for n in networks for t in trainings]
+    assert {(s, r) for s, r, *_ in seen} == {
+        (s, r) for s in ("cosine", "one-cycle") for r in (0.03, 1e9)
+    }
+    train, held_out = ({image.numpy().tobytes() for image in seen[0][i].images} for i in (2, 3))
+    assert (len(train), len(held_out)) == (160, 60) and not train & held_out
+    pre, post = (weights[f"{n}, warm-up at 0.03"] for n in networks[-2:])
+    assert set(pre) - set(post) == {"norm.weight", "norm.bias"}
+    assert all(torch.equal(pre[name], tensor) for name, tensor in post.items())
+    scaled = transformer_depth.Transformer(2, scaled_start=True).sublayers[1].layers.out.weight
+    expected = scaled.std().item() * (1 if module is transformer_start else 2)
+    assert pre["sublayers.1.layers.out.weight"].std().item() == pytest.approx(expected, rel=0.1)
+    diverged = {row["training"] for row in run.measured["diverged"]}
+    assert diverged and all(label.endswith("at 1e+09") for label in diverged)
+    assert set(run.final) | diverged == set(weights) and set(run.final) == set(run.history)
+    stream = runs.measured([run], "stream")
+    assert set(stream.training) == {"", *(label.split(", ")[1] for label in run.final)}
+    before = stream[(stream.network == "pre-norm-2") & (stream.training == "")]
+    assert list(before.state) == [0, 1, 2, 3, 4] and (before.gradient > 0).all()
+
+
+def test_transformers_lose_each_part_several_blocks_and_the_order_of_neighbors(small, drawn):
+    run = transformer_lesions.run("quick", 0, data=(drawn[0][:200], drawn[1][:50]))
+    deleted, several, swapped, added = (
+        runs.measured([run], table) for table in ("deleted", "several", "swapped", "added")
+    )
+    assert list(deleted.block) == [0, 0, 0, 1, 1, 1] and list(several.blocks) == [1, 1]
+    assert list(deleted.part[:3]) == ["attention", "MLP", "block"]
+    assert list(swapped.block) == [0] and list(added.sublayer) == [0, 1, 2, 3]
+    assert set(several.accuracy) <= set(deleted[deleted.part == "block"].accuracy)
+    net = transformer_lesions.network("pre-norm-1")
+    with torch.no_grad():
+        for parameter in net.sublayers[0].layers.out.parameters():  # already adds nothing
+            parameter.zero_()
+    whole = evaluate(net, drawn[1][:50])[1]
+    rows = list(transformer_lesions.delete_each(net, drawn[1][:50]))
+    assert rows[0]["accuracy"] == whole and rows[1] | {"part": "block"} == rows[2]
+    assert next(transformer_lesions.added(net, drawn[1][:50]))["length"] == 0
 
 
 def test_stochastic_depth_trains_one_network_whole_and_deletes_the_same_blocks(small, drawn):

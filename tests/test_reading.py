@@ -2,12 +2,11 @@
 
 import pytest
 import test_browser
-from conftest import PAGES
+from conftest import CHAPTERS
 from test_browser import DESK, Seen
 
 browser, pytestmark = test_browser.browser, test_browser.pytestmark
 
-CHAPTERS = PAGES[1:7]
 OPEN = "[...document.querySelectorAll('details.hide')].map((fold) => fold.open)"
 WIDER = """[...document.querySelectorAll('.cell_input pre')]
   .filter((code) => code.scrollWidth > code.clientWidth).map((code) => code.innerText)"""

@@ -3,7 +3,7 @@
 A check tries an answer on fresh random inputs and says "Right." or "Not yet." and what is wrong.
 """
 
-from resnets.check import blocks, bottlenecks, classes, gradients, parsing, recipes
+from resnets.check import blocks, bottlenecks, classes, gradients, parsing, recipes, streams
 from resnets.check.asking import Mistake, Verdict, ask
 from resnets.check.blocks import (
     basic_block_parameters,
@@ -72,8 +72,9 @@ from resnets.check.recipes import (
     smoothed_cross_entropy,
     warm_up_cosine,
 )
+from resnets.check.streams import contributions, sublayer_factor, through_norm, vit_cost
 
-MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing)
+MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing, streams)
 
 __all__ = [
     "Mistake",
@@ -88,6 +89,7 @@ __all__ = [
     "branch_factor",
     "checkpoint_memory",
     "checkpointing",
+    "contributions",
     "convolution_cost",
     "crop_and_flip",
     "derivative_of_fourth_order",
@@ -133,5 +135,8 @@ __all__ = [
     "smoothed_cross_entropy",
     "starts_as_identity",
     "stochastic_depth",
+    "sublayer_factor",
+    "through_norm",
+    "vit_cost",
     "warm_up_cosine",
 ]

@@ -41,7 +41,9 @@ def by_hand(answer: Callable, *inputs):
     return told["result"]
 
 
-class _ByHand(Exercise):
+class ByHand(Exercise):
+    """An exercise whose answers must do without automatic differentiation."""
+
     def parts(self, answer, *inputs) -> dict:
         return self.named(by_hand(answer, *inputs))
 
@@ -139,7 +141,7 @@ def _by_autograd(weights: Sequence, x: Tensor, upstream: Tensor) -> Tensor:
 
 
 @exercise(
-    kind=_ByHand,
+    kind=ByHand,
     right=_gradient,
     what="the gradient",
     says="Your gradient matches automatic differentiation, at every depth and width.",
@@ -462,7 +464,7 @@ def _counts(table: Tensor) -> Tensor:
 
 
 @exercise(
-    kind=_ByHand,
+    kind=ByHand,
     right=gradient_parts,
     what="the table of gradients by length",
     says="Each row matches the sum path by path, and the rows add up to the whole gradient.",
