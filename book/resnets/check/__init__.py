@@ -3,7 +3,7 @@
 A check tries an answer on fresh random inputs and says "Right." or "Not yet." and what is wrong.
 """
 
-from resnets.check import blocks, bottlenecks, classes, gradients, parsing, recipes
+from resnets.check import blocks, bottlenecks, branches, classes, gradients, parsing, recipes
 from resnets.check.asking import Mistake, Verdict, ask
 from resnets.check.blocks import (
     basic_block_parameters,
@@ -28,6 +28,12 @@ from resnets.check.bottlenecks import (
     seen_share,
     shortcut_options,
     stochastic_depth,
+)
+from resnets.check.branches import (
+    branch_share,
+    gate_bias,
+    merged_convolutions,
+    weight_for_all,
 )
 from resnets.check.classes import (
     dimensions,
@@ -73,7 +79,7 @@ from resnets.check.recipes import (
     warm_up_cosine,
 )
 
-MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing)
+MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing, branches)
 
 __all__ = [
     "Mistake",
@@ -86,6 +92,7 @@ __all__ = [
     "bottleneck_parameters",
     "bottleneck_versions",
     "branch_factor",
+    "branch_share",
     "checkpoint_memory",
     "checkpointing",
     "convolution_cost",
@@ -98,6 +105,7 @@ __all__ = [
     "explosion_rate",
     "folded_batch_norm",
     "gains",
+    "gate_bias",
     "gradient_at_block_input",
     "gradient_by_hand",
     "gradient_by_length",
@@ -106,6 +114,7 @@ __all__ = [
     "invisible_directions",
     "lesions",
     "lowest_smoothed_loss",
+    "merged_convolutions",
     "nearest_identity",
     "network_cost",
     "one_cycle",
@@ -134,4 +143,5 @@ __all__ = [
     "starts_as_identity",
     "stochastic_depth",
     "warm_up_cosine",
+    "weight_for_all",
 ]
