@@ -4,9 +4,9 @@ Delta-orthogonal kernels (Xiao et al., 2018), Dirac kernels with a little noise,
 Dirac networks (Zagoruyko and Komodakis, 2017), which have the same values at initialization but are
 learned as diag(a) δ + diag(b) v. With batch normalization and without; without it also with tanh in
 place of ReLU, which the theory of delta-orthogonal kernels is about. ResNet-56 is for comparison.
-The weight decay is on a and b, too, which the paper leaves without.
-The initialization concerns the blocks' convolutions; the stem has its usual one. Images, batches
-and rates are those of `branch_scaling`, and so is what is compared, the training loss.
+The initialization concerns the blocks' convolutions; the stem has its usual one. Weight decay is
+on a and b, too, which the paper leaves without. Images, batches and rates are those of
+`branch_scaling`, and so is what is compared, the training loss.
 
     python -m resnets run without_shortcuts --scale hour --seed 0
 """
