@@ -36,10 +36,10 @@ class Config:
 
 RATES = (0.03, 0.01, 0.003)
 SHORT = Recipe(epochs=1, batch_size=32, weight_decay=1e-4)
-LONG = replace(SHORT, epochs=4)
+LONG = replace(SHORT, epochs=7)
 CONFIGS = {
     "quick": Config((56,), 1_280, "imagenet", RATES[1:2], SHORT),
-    "hour": Config((56, 110), 1_920, "imagenet", RATES, LONG),
+    "hour": Config((56, 110), 1_280, "imagenet", RATES, LONG),
     "full": Config((56, 110), 60_000, "stride1", RATES, LONG),
 }
 LAYER_SCALE = 1e-6  # Touvron et al., section 2, for networks deeper than 24 layers

@@ -21,12 +21,12 @@ from torch import nn
 from resnets.data import ImageSet, fashion_mnist
 from resnets.device import best_device, check_scale
 from resnets.experiments import resumable, run_side_by_side
-from resnets.models import Factor, GatedBlock, ResNet, cifar_resnet
+from resnets.models import GatedBlock, ResNet, cifar_resnet
 from resnets.probes import blocks
 from resnets.runs import Run
 from resnets.training import Recipe
 
-GROWTH = 12  # channels that a layer of the DenseNet adds
+GROWTH = 14  # channels that a layer of the DenseNet adds
 LOOKED_AT = 500  # training images on which the gates are measured
 
 
@@ -47,13 +47,19 @@ CONFIGS = {
 }
 
 
+class Half(nn.Module):
+    """Half of its input, of any shape."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
 def halved(net: ResNet, layers: bool) -> ResNet:
-    """Multiply each block's shortcut by a half that is not learned, and its layers too or not."""
+    """Halve each block's shortcut, and its layers too or not."""
     for block in blocks(net).values():
-        half = Factor(0.5).requires_grad_(False)
-        block.downsample = nn.Sequential(block.downsample, half)
+        block.downsample = nn.Sequential(block.downsample, Half())
         if layers:
-            block.bn2 = nn.Sequential(block.bn2, half)
+            block.bn2 = nn.Sequential(block.bn2, Half())
     return net
 
 

@@ -12,6 +12,7 @@ on a and b, too, which the paper leaves without. Images, batches and rates are t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import nn
 from resnets.data import ImageSet
 from resnets.device import check_scale
 from resnets.experiments import resumable
-from resnets.experiments.branch_scaling import LONG, RATES, SHORT, Config, at_each_rate
+from resnets.experiments.branch_scaling import RATES, SHORT, Config, at_each_rate
 from resnets.models import (
     ResNet,
     add_dirac_weights,
@@ -32,9 +33,10 @@ from resnets.models import (
 )
 from resnets.runs import Run
 
+LONG = replace(SHORT, epochs=6)
 CONFIGS = {
     "quick": Config((56,), 960, "imagenet", RATES[1:2], SHORT),
-    "hour": Config((56,), 1_920, "imagenet", RATES, LONG),
+    "hour": Config((56,), 1_280, "imagenet", RATES, LONG),
     "full": Config((56,), 60_000, "stride1", RATES, LONG),
 }
 
