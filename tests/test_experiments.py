@@ -14,6 +14,7 @@ from resnets import __main__, camvid, data, experiments, metrics, runs, scenes
 from resnets.device import SCALES
 from resnets.experiments import (
     bench,
+    branch_scaling,
     calibration,
     context,
     curvature,
@@ -40,6 +41,7 @@ from resnets.experiments import (
     receptive_fields,
     responses,
     scaling,
+    shortcut_kinds,
     shortcuts,
     speed_steps,
     stochastic_depth,
@@ -51,6 +53,7 @@ from resnets.experiments import (
     warm_up,
     warm_up_110,
     without_batch_norm,
+    without_shortcuts,
 )
 from resnets.experiments import camvid as camvid_experiment
 from resnets.lesson import Config, OneByOne, d2l_resnet18
@@ -67,6 +70,7 @@ BUILT_ALREADY = {
     ("calibration", "hour"),
     *((f"transformer_{name}", scale) for name in ("depth", "start") for scale in ("hour", "full")),
     ("transformer_lesions", "full"),
+    *((name, "full") for name in ("branch_scaling", "without_shortcuts", "shortcut_kinds")),
 }
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -98,16 +102,20 @@ def small(monkeypatch, drawn, streets, tmp_path):
             "path_images": 2,
         },
         receptive_fields: {"networks": ("ResNet-8",), "mosaics": 1},
+        branch_scaling: {"depths": (8,), "rates": (0.1, 1e9)},
+        shortcut_kinds: {"depth": 8},
         shortcuts: {"widths": (4, 4, 8, 8)},
         stochastic_depth: {"network": "ResNet-14", "looked_at": 20, "several": (1, 2), "draws": 1},
         thousand_layers: {"depths": (8,)},
         without_batch_norm: {"depths": (8,), "rates": (0.1, 1e9)},
+        without_shortcuts: {"depths": (8,), "rates": (0.1,)},
         image_size: {"enlarged": 56, "longer": 2},
         loss_surface: {"looked_at": 20, "lines": 1, "points": 3, "grid": 2},
         transformer_depth: {"blocks": (1, 2), "rates": (0.03, 1e9)},
         transformer_lesions: {"networks": ("post-norm-2",), "several": (1, 4), "draws": 2},
     }
     for module in (
+        branch_scaling,
         calibration,
         camvid_experiment,
         context,
@@ -120,12 +128,14 @@ def small(monkeypatch, drawn, streets, tmp_path):
         loss_surface,
         net2net,
         receptive_fields,
+        shortcut_kinds,
         shortcuts,
         stochastic_depth,
         thousand_layers,
         transformer_depth,
         transformer_lesions,
         without_batch_norm,
+        without_shortcuts,
     ):
         configs = {}
         for scale, config in module.CONFIGS.items():
@@ -391,6 +401,7 @@ def test_calibration_smooths_labels_alone_and_is_judged_on_held_out_images(
 @pytest.mark.parametrize(
     "module",
     [
+        branch_scaling,
         calibration,
         camvid_experiment,
         context,
@@ -415,6 +426,7 @@ def test_calibration_smooths_labels_alone_and_is_judged_on_held_out_images(
         pyramid_steps,
         receptive_fields,
         responses,
+        shortcut_kinds,
         shortcuts,
         speed_steps,
         stochastic_depth,
@@ -424,6 +436,7 @@ def test_calibration_smooths_labels_alone_and_is_judged_on_held_out_images(
         transformer_lesions,
         transformer_start,
         without_batch_norm,
+        without_shortcuts,
     ],
 )
 def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets, monkeypatch):
@@ -431,6 +444,7 @@ def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets,
     by_steps = (speed_steps, fashion_controls, lesson_recipe)
     caller = fashion_steps if module in by_steps else module  # `run_steps`
     caller = transformer_depth if module is transformer_start else caller  # `compare`
+    caller = branch_scaling if module is without_shortcuts else caller  # `at_each_rate`
     caller = caller if hasattr(caller, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 
@@ -851,6 +865,101 @@ def test_transformers_lose_each_part_several_blocks_and_the_order_of_neighbors(s
     rows = list(transformer_lesions.delete_each(net, drawn[1][:50]))
     assert rows[0]["accuracy"] == whole and rows[1] | {"part": "block"} == rows[2]
     assert next(transformer_lesions.added(net, drawn[1][:50]))["length"] == 0
+
+
+def test_branch_scaling_differs_in_the_branches_of_one_network(small, drawn):
+    x = torch.rand(4, 1, 28, 28)
+    outputs, counts = {}, {}
+    for name, build in branch_scaling.networks(8, "stride2").items():
+        torch.manual_seed(0)
+        net = build()
+        norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert bool(norms) == name.endswith("BN"), name
+        outputs[name.removeprefix("8, ")], counts[name] = net.eval()(x), parameters(net)
+    # At factors of zero, and all but zero, only the shortcuts are left.
+    torch.manual_seed(0)
+    start = cifar_resnet(
+        8, stem="stride2", in_channels=1, batch_norm=False, zero_init_residual=True, num_classes=10
+    )
+    assert torch.equal(outputs["SkipInit"], start(x))
+    torch.testing.assert_close(outputs["LayerScale"], start(x))
+    assert not torch.allclose(outputs["1/√n"], start(x))
+    usual = counts["8, usual"]
+    assert counts["8, SkipInit"] == counts["8, 1/√n"] == usual + 3
+    assert counts["8, LayerScale"] == usual + 16 + 32 + 64
+
+    run = branch_scaling.run("quick", 0, data=(drawn[0][:200], None))
+    diverged = {row["network"] for row in run.measured["diverged"]}
+    assert diverged and all(name.endswith("at 1e+09") for name in diverged)
+    expected = {f"8, {name} at {r}" for name in outputs for r in ("0.1", "1e+09")}
+    assert set(run.final) | diverged == expected and set(run.history) == set(run.final)
+
+
+def test_without_shortcuts_differs_in_initialization_normalization_and_tanh():
+    x = torch.rand(4, 1, 28, 28)
+    nets = {}
+    for name, build in without_shortcuts.networks(8, "stride2").items():
+        torch.manual_seed(0)
+        nets[name] = build()
+        assert any(isinstance(m, nn.BatchNorm2d) for m in nets[name].modules()) == ("BN" in name)
+        assert any(isinstance(m, nn.Tanh) for m in nets[name].modules()) == ("tanh" in name)
+        shortcut = [block.downsample is not None for block in blocks(nets[name]).values()]
+        assert all(shortcut) if name == "BN, shortcuts" else not any(shortcut)
+    for kind in ("", "BN, "):  # the same function, learned by other numbers
+        dirac, parametrized = nets[f"{kind}Dirac"], nets[f"{kind}DiracNet"]
+        torch.testing.assert_close(dirac(x), parametrized(x))
+        assert parameters(parametrized) - parameters(dirac) == 2 * 2 * (16 + 32 + 64)
+    assert not nets["usual"].conv1.weight.equal(nets["BN, Dirac"].layer1[0].conv1.weight)
+    weight = nets["tanh, delta-orthogonal"][3].weight
+    assert weight.square().sum().item() == pytest.approx(16)
+    assert weight.count_nonzero() == weight[:, :, 1, 1].count_nonzero()
+    weight = nets["delta-orthogonal"].layer1[0].conv1.weight
+    assert weight.square().sum().item() == pytest.approx(32)
+
+
+def test_shortcut_kinds_differ_in_the_shortcut(small, drawn):
+    x = torch.rand(4, 16, 9, 9)
+    kinds = {}
+    for name, build in shortcut_kinds.networks(14, "stride2").items():
+        torch.manual_seed(0)
+        kinds[name] = build()
+    block = {n: net.layer1[1] for n, net in kinds.items() if n != "DenseNet"}
+    state = block["identity"].state_dict()
+    for one in block.values():
+        target = one.state_dict()
+        shared = {key.replace("bn2.0", "bn2"): key for key in target}
+        one.load_state_dict({shared[k]: v for k, v in state.items() if k in shared}, strict=False)
+    layers = block["identity"].residual(x)
+    torch.testing.assert_close(block["identity"](x), F.relu(layers + x))
+    torch.testing.assert_close(block["none"](x), F.relu(layers))
+    torch.testing.assert_close(block["half"](x), F.relu(layers + x / 2))
+    torch.testing.assert_close(block["half, half the layers"](x), F.relu(layers + x) / 2)
+    for name, (gates_layers, bias) in {
+        "gates on both, bias 0": (True, 0),
+        "gates on both, bias -6": (True, -6),
+        "gate, bias 0": (False, 0),
+        "gate, bias -6": (False, -6),
+    }.items():
+        gate = torch.sigmoid(block[name].gate(x))
+        assert (block[name].gate.bias == bias).all()
+        expected = F.relu((gate if gates_layers else 1) * layers + (1 - gate) * x)
+        torch.testing.assert_close(block[name](x), expected)
+    assert isinstance(block["1×1 convolution"].downsample[0], nn.Conv2d)
+    torch.testing.assert_close(block["dropout"].eval().downsample(x), x)
+    assert (block["dropout"].train().downsample(x + 1) == 0).float().mean() == pytest.approx(
+        0.5, abs=0.1
+    )
+    counts = {name: parameters(net) for name, net in kinds.items()}
+    same = ("none", "half", "half, half the layers", "dropout")
+    assert {counts[name] for name in same} == {counts["identity"]}
+    layers = [m for m in kinds["DenseNet"].modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 14 + 2  # and the two transitions
+
+    run = shortcut_kinds.run("quick", 0, data=(drawn[0][:200], drawn[1][:50]))
+    gates = runs.measured([run], "gates")
+    assert len(gates) == 4 * 2 * 3 and gates.open.between(0, 1).all()
+    before = gates[~gates.trained].groupby("network").open.mean()
+    assert before["gate, bias -6"] > 0.9 and before["gate, bias 0"] < 0.7
 
 
 def test_stochastic_depth_trains_one_network_whole_and_deletes_the_same_blocks(small, drawn):

@@ -327,3 +327,58 @@ def test_a_fixup_block_is_the_basic_block_with_shifts_and_a_factor():
 def test_without_batch_normalization_one_image_is_a_batch():
     net = models.fixup_resnet(8, in_channels=1, num_classes=10)
     assert net(torch.rand(1, 1, 28, 28)).shape == (1, 10)
+
+
+def test_a_scaled_network_at_factor_one_is_the_network_without_normalization():
+    x = torch.randn(2, 3, 16, 16)
+    torch.manual_seed(0)
+    bare = models.cifar_resnet(14, batch_norm=False)
+    for per_channel in (False, True):
+        torch.manual_seed(0)
+        scaled = models.scaled_resnet(14, 1.0, per_channel)
+        torch.testing.assert_close(scaled(x), bare(x))
+        factors = [m.weight.numel() for m in scaled.modules() if isinstance(m, models.Factor)]
+        assert factors == [16, 16, 32, 32, 64, 64] if per_channel else [1] * 6
+        scaled(x).square().mean().backward()
+        assert all(p.grad.abs().max() > 0 for p in scaled.parameters())
+
+
+@pytest.mark.parametrize(("out", "into"), [(16, 16), (32, 16)])
+def test_delta_orthogonal_kernels_keep_the_length_of_each_pixels_channels(out, into):
+    torch.manual_seed(0)
+    conv = models.conv3x3(into, out)
+    assert models.delta_orthogonal_(conv.weight, gain=3.0) is conv.weight
+    x = torch.randn(2, into, 5, 6)
+    torch.testing.assert_close(conv(x).norm(dim=1), 3 * x.norm(dim=1))
+
+
+def test_delta_orthogonal_kernels_cannot_have_fewer_outputs():
+    with pytest.raises(ValueError, match="16 channels do not fit into 8"):
+        models.delta_orthogonal_(torch.empty(8, 16, 3, 3))
+
+
+def test_a_dirac_network_adds_to_the_identity_and_folds_into_a_plain_one():
+    torch.manual_seed(0)
+    net = models.cifar_resnet(8, shortcut="none")
+    raw = {name: conv.weight.detach().clone() for name, conv in _convolutions(net)}
+    models.add_dirac_weights(net)
+    delta = nn.init.dirac_(torch.empty(32, 16, 3, 3), groups=2)
+    v = raw["layer2.0.conv1"]
+    expected = delta + 0.1 * v / v.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(net.layer2[0].conv1.weight, expected)
+    x = torch.rand(2, 16, 6, 6)
+    passed = nn.functional.conv2d(x, delta, padding=1)
+    assert torch.equal(passed, torch.cat([x, x], 1))
+
+    images = torch.randn(2, 3, 16, 16)
+    net(images).square().mean().backward()
+    assert all(p.grad.abs().max() > 0 for p in net.parameters())
+    outputs = net(images)
+    models.fold_dirac_weights(net)
+    torch.testing.assert_close(net(images), outputs)
+    plain = models.cifar_resnet(8, shortcut="none")
+    plain.load_state_dict(net.state_dict(), strict=True)
+
+
+def _convolutions(net):
+    return [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]

@@ -12,6 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 SHORTCUTS = ("projection", "all-projections", "identity", "none")
 STRIDE_ON = ("3x3", "1x1")
@@ -270,6 +271,52 @@ class FixupBlock(ResidualBlock):
         return self.conv2, self.shift2b
 
 
+class Factor(nn.Module):
+    """Multiplies by one learned number, or by one for each of `channels`; all are `value` at first.
+
+    (N, C, H, W) to the same shape.
+    """
+
+    def __init__(self, value: float, channels: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels, 1, 1), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+class GatedBlock(BasicBlock):
+    """A basic block with a trained gate: He et al. (2016b), section 3.1; figure 2c and 2d.
+
+    The gate g(x) = sigmoid(1×1 convolution of x) has a number in (0, 1) for each channel and pixel.
+    The shortcut is multiplied by 1 − g, and with `gates_layers` the layers are multiplied by g, as
+    in a highway network (Srivastava et al., 2015). `gate_bias` is the convolution's bias at first:
+    the lower, the more of the shortcut passes. Shapes are `BasicBlock`'s.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        shortcut: str = "projection",
+        batch_norm: bool = True,
+        *,
+        gates_layers: bool,
+        gate_bias: float,
+    ) -> None:
+        super().__init__(in_channels, channels, stride, shortcut, batch_norm)
+        self.gates_layers = gates_layers
+        self.gate = nn.Conv2d(in_channels, channels, 1, stride)
+        nn.init.constant_(self.gate.bias, gate_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        g, out = torch.sigmoid(self.gate(x)), self.residual(x)
+        if self.gates_layers:
+            out = g * out
+        return F.relu(out + (1 - g) * self.downsample(x))
+
+
 class PreActivationBlock(nn.Module):
     """x + residual(x), with nothing before or after the sum: He et al. (2016b), figure 1b.
 
@@ -516,4 +563,80 @@ def fixup_resnet(depth: int, **options) -> ResNet:
             block.conv1.weight /= len(blocks) ** 0.5
         nn.init.zeros_(net.fc.weight)
         nn.init.zeros_(net.fc.bias)
+    return net
+
+
+def scaled_resnet(depth: int, factor: float, per_channel: bool = False, **options) -> ResNet:
+    """`cifar_resnet` without normalization, with a learned factor on what the layers add.
+
+    Each block computes relu(x + a · layers(x)), and a is `factor` at first. One factor a block at 0
+    is SkipInit (De and Smith, 2020) and ReZero (Bachlechner et al., 2021); one a channel, near 0,
+    is LayerScale (Touvron et al., 2021).
+
+    Raises:
+        ValueError: `depth` is not 6n+2.
+    """
+    net = cifar_resnet(depth, batch_norm=False, **options)
+    for block in net.modules():
+        if isinstance(block, BasicBlock):
+            block.bn2 = Factor(factor, block.out_channels if per_channel else 1)
+    return net
+
+
+def block_convolutions(net: ResNet) -> list[nn.Conv2d]:
+    """The two 3×3 convolutions of each basic block, from the input to the output."""
+    blocks = [module for module in net.modules() if isinstance(module, BasicBlock)]
+    return [conv for block in blocks for conv in (block.conv1, block.conv2)]
+
+
+@torch.no_grad()
+def delta_orthogonal_(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Fill a kernel (out, in, k, k) with a random orthogonal matrix at its center and 0 elsewhere.
+
+    After Xiao et al. (2018): at stride 1 the convolution keeps the length of each
+    pixel's channels, times `gain`. From torch's global generator.
+
+    Raises:
+        ValueError: fewer output than input channels: no such matrix keeps lengths.
+    """
+    out, into, height, width = weight.shape
+    if out < into:
+        raise ValueError(f"{into} channels do not fit into {out} with their lengths kept")
+    weight.zero_()
+    matrix = torch.empty(out, into, dtype=weight.dtype, device=weight.device)
+    weight[:, :, height // 2, width // 2] = nn.init.orthogonal_(matrix, gain)
+    return weight
+
+
+class DiracWeight(nn.Module):
+    """The kernel of a Dirac network: Zagoruyko and Komodakis (2017).
+
+    (out, in, k, k) to diag(a) δ + diag(b) v, where v is the given kernel with each filter divided
+    by its length, and δ passes each input channel on (twice if there are twice as many outputs).
+    a and b are learned, a number for each filter, 1 and 0.1 at first.
+    """
+
+    def __init__(self, out_channels: int, in_channels: int, size: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
+        self.b = nn.Parameter(torch.full((out_channels, 1, 1, 1), 0.1))
+        delta = torch.empty(out_channels, in_channels, size, size)
+        self.register_buffer("delta", nn.init.dirac_(delta, groups=out_channels // in_channels))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return self.a * self.delta + self.b * F.normalize(weight.flatten(1)).view_as(weight)
+
+
+def add_dirac_weights(net: ResNet) -> ResNet:
+    """Give each convolution of the basic blocks a `DiracWeight`, in place."""
+    for conv in block_convolutions(net):
+        out, into, size, _ = conv.weight.shape
+        parametrize.register_parametrization(conv, "weight", DiracWeight(out, into, size))
+    return net
+
+
+def fold_dirac_weights(net: ResNet) -> ResNet:
+    """Make each kernel that a `DiracWeight` computes a plain one, in place: the same function."""
+    for conv in block_convolutions(net):
+        parametrize.remove_parametrizations(conv, "weight")
     return net

@@ -3,7 +3,16 @@
 A check tries an answer on fresh random inputs and says "Right." or "Not yet." and what is wrong.
 """
 
-from resnets.check import blocks, bottlenecks, classes, gradients, parsing, recipes, streams
+from resnets.check import (
+    blocks,
+    bottlenecks,
+    branches,
+    classes,
+    gradients,
+    parsing,
+    recipes,
+    streams,
+)
 from resnets.check.asking import Mistake, Verdict, ask
 from resnets.check.blocks import (
     basic_block_parameters,
@@ -28,6 +37,12 @@ from resnets.check.bottlenecks import (
     seen_share,
     shortcut_options,
     stochastic_depth,
+)
+from resnets.check.branches import (
+    branch_share,
+    gate_bias,
+    merged_convolutions,
+    weight_for_all,
 )
 from resnets.check.classes import (
     dimensions,
@@ -74,7 +89,7 @@ from resnets.check.recipes import (
 )
 from resnets.check.streams import contributions, sublayer_factor, through_norm, vit_cost
 
-MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing, streams)
+MODULES = (classes, blocks, recipes, bottlenecks, gradients, parsing, streams, branches)
 
 __all__ = [
     "Mistake",
@@ -87,6 +102,7 @@ __all__ = [
     "bottleneck_parameters",
     "bottleneck_versions",
     "branch_factor",
+    "branch_share",
     "checkpoint_memory",
     "checkpointing",
     "contributions",
@@ -100,6 +116,7 @@ __all__ = [
     "explosion_rate",
     "folded_batch_norm",
     "gains",
+    "gate_bias",
     "gradient_at_block_input",
     "gradient_by_hand",
     "gradient_by_length",
@@ -108,6 +125,7 @@ __all__ = [
     "invisible_directions",
     "lesions",
     "lowest_smoothed_loss",
+    "merged_convolutions",
     "nearest_identity",
     "network_cost",
     "one_cycle",
@@ -139,4 +157,5 @@ __all__ = [
     "through_norm",
     "vit_cost",
     "warm_up_cosine",
+    "weight_for_all",
 ]
