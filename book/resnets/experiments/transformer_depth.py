@@ -34,11 +34,12 @@ class Config:
     recipe: Recipe
 
 
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 RECIPE = Recipe(epochs=2, batch_size=64, weight_decay=1e-4)
 CONFIGS = {
     "quick": Config((4, 12), 2_560, (0.03,), RECIPE),
-    "hour": Config((6, 24), 10_000, (0.1, 0.03, 0.01), RECIPE),
-    "full": Config((6, 24, 48), 55_000, (0.1, 0.03, 0.01), replace(RECIPE, epochs=10)),
+    "hour": Config((6, 24), 10_000, RATES, RECIPE),
+    "full": Config((6, 24, 48), 55_000, RATES, replace(RECIPE, epochs=10)),
 }
 PLACES = {"pre-norm": True, "post-norm": False}
 SCHEDULES = {"no warm-up": "cosine", "warm-up": "one-cycle"}
