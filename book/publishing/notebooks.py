@@ -4,6 +4,7 @@ A chapter's first code cell is written from the repository's address. A standalo
 library's sources in its place.
 """
 
+import base64
 import copy
 import hashlib
 import json
@@ -54,6 +55,7 @@ LIBRARY = """\
 {title}
 # It does nothing where the library is installed; elsewhere, as in Colab, it writes it beside the
 # notebook. {downloads}
+import base64
 import importlib.util
 import pathlib
 import sys
@@ -65,7 +67,10 @@ if importlib.util.find_spec("resnets") is None:
     for name, text in FILES.items():
         path = pathlib.Path("course_library", name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.removeprefix("\\n"), encoding="utf-8")
+        if path.suffix == ".pt":
+            path.write_bytes(base64.b64decode(text))
+        else:
+            path.write_text(text.removeprefix("\\n"), encoding="utf-8")
     sys.path.insert(0, "course_library")"""
 INSTALL_D2L = f"""
 if importlib.util.find_spec("d2l") is None:
@@ -137,10 +142,11 @@ def code_hash(notebook: NotebookNode) -> str:
     return hashlib.sha256("\0".join(sources[1:]).encode()).hexdigest()
 
 
-def library_cell(whole: bool) -> NotebookNode:
+def library_cell(whole: bool, trained: Iterable[str] = ()) -> NotebookNode:
     """A code cell that holds the course library; collapsed.
 
     Chapters need the `whole` of it, experiments, recorded runs and d2l; assignments do not.
+    `trained` are the networks whose weights it holds as well.
     """
     root = Path(resnets.__file__).parent
     paths = [*sorted(root.glob("*.py")), *sorted(root.glob("check/*.py"))]
@@ -148,10 +154,14 @@ def library_cell(whole: bool) -> NotebookNode:
     if whole:
         paths += [claims.TABLE, published.TABLE]
         paths += [*sorted(root.glob("experiments/*.py")), *sorted(root.glob("recorded/*.json"))]
+    paths += [root / "trained" / f"{name}.json" for name in trained]
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     for path in paths:
         if path.suffix == ".json":
             texts[path] = json.dumps(json.loads(texts[path]), separators=(",", ":"))
+    for name in trained:
+        path = root / "trained" / f"{name}.pt"
+        texts[path] = base64.encodebytes(path.read_bytes()).decode()
     files = "\n".join(
         f"\"{path.relative_to(root.parent).as_posix()}\": r'''\n{text}''',"
         for path, text in texts.items()
@@ -167,7 +177,9 @@ def library_cell(whole: bool) -> NotebookNode:
 def standalone(chapter: NotebookNode) -> NotebookNode:
     """The chapter with the course library in it, in place of the cell that installs it."""
     notebook = copy.deepcopy(chapter)
-    notebook.cells[notebook.cells.index(_first(notebook, "the chapter"))] = library_cell(whole=True)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    library = library_cell(whole=True, trained=re.findall(r'weights\.load\("(.+?)"\)', code))
+    notebook.cells[notebook.cells.index(_first(notebook, "the chapter"))] = library
     nbformat.validate(notebook)
     return notebook
 

@@ -201,7 +201,7 @@
       note(
         "Layer 1 is nearest to the pixels; with kernel 1 and stride 1 a layer reads one place and " +
           "changes nothing here. Dashed: what the output can see. Solid: half and 95 % of the " +
-          "influence, the square root of the number of paths, as in Figure 6.5.",
+          "influence, the square root of the number of paths, as in Figure 6.6.",
       ),
     );
     return show;
