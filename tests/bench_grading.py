@@ -1,4 +1,4 @@
-"""How long grading takes: a class's assignment 1, and all six assignments.
+"""How long grading takes: a class's assignment 1, and all assignments.
 
     make bench-grading
 
