@@ -172,3 +172,16 @@ def test_pixels_that_are_read_are_colored(ax):
     shades = ax.collections[0].get_array().reshape(2, 2, 3)
     assert (shades[0, 0] == shades[1, 1]).all() and (shades[0, 1] == shades[1, 0]).all()
     assert (shades[0, 0] != shades[0, 1]).any()
+
+
+def test_each_activation_map_is_that_of_the_label_it_names():
+    maps = torch.arange(2 * 3 * 4.0).reshape(2, 3, 2, 2) - 20
+    labels = {"says": torch.tensor([2, 0]), "is": torch.tensor([1, 2])}
+    figure = plots.show_activation_maps(torch.rand(2, 8, 8), maps, labels, "abc")
+    drawn = [ax.images[-1] for ax in figure.axes]
+    assert [ax.get_title() for ax in figure.axes] == ["", "", "c", "a", "b", "c"]
+    for image, (number, label) in zip(drawn[2:], ((0, 2), (1, 0), (0, 1), (1, 2)), strict=True):
+        assert (image.get_array() == maps[number, label].numpy()).all()
+        assert image.get_clim() == (-16, 16)  # of the maps shown, the strongest
+        assert image.get_extent() == (-0.5, 7.5, 7.5, -0.5)
+    plt.close(figure)

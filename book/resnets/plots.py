@@ -1,6 +1,6 @@
 """The figures' common look, and the drawings that are not the lesson itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -284,6 +284,33 @@ def show_parsed(
                 ax.imshow(_painted(picture.cpu(), colors))
     patches = [Patch(color=color, label=name) for color, name in zip(colors, classes, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def show_activation_maps(
+    images: Tensor, maps: Tensor, labels: Mapping[str, Tensor], classes: Sequence[str]
+) -> Figure:
+    """Images above their class activation maps: a row of maps for each of `labels`, by its name.
+
+    `images` are (N, H, W), `maps` (N, K, h, w) for K classes, and labels (N,). Orange is above
+    zero, purple below; the largest number of all maps has the fullest color.
+    """
+    figure, axes = plt.subplots(
+        1 + len(labels), len(images), figsize=(5.8, 1.1 + 1.1 * len(labels))
+    )
+    strongest = max(maps[range(len(maps)), which].abs().max().item() for which in labels.values())
+    look = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "alpha": 0.8}
+    height, width = images.shape[1:]
+    for number, column in enumerate(axes.T):
+        for ax in column:
+            ax.imshow(images[number], cmap="gray_r")
+            ax.set(xticks=[], yticks=[])
+        for ax, which in zip(column[1:], labels.values(), strict=True):
+            place = (-0.5, width - 0.5, height - 0.5, -0.5)
+            ax.imshow(maps[number, which[number]], extent=place, **look)
+            ax.set_title(classes[which[number]], fontsize=8)
+    for ax, name in zip(axes[:, 0], ("image", *labels), strict=True):
+        ax.set_ylabel(name, fontsize=9)
     return figure
 
 
