@@ -183,5 +183,5 @@ def test_each_activation_map_is_that_of_the_label_it_names():
     for image, (number, label) in zip(drawn[2:], ((0, 2), (1, 0), (0, 1), (1, 2)), strict=True):
         assert (image.get_array() == maps[number, label].numpy()).all()
         assert image.get_clim() == (-16, 16)  # of the maps shown, the strongest
-        assert image.get_extent() == (-0.5, 7.5, 7.5, -0.5)
+        assert tuple(image.get_extent()) == (-0.5, 7.5, 7.5, -0.5)
     plt.close(figure)
