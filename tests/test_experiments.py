@@ -444,7 +444,8 @@ def test_the_seed_reaches_the_order_of_the_images(module, small, drawn, streets,
     by_steps = (speed_steps, fashion_controls, lesson_recipe)
     caller = fashion_steps if module in by_steps else module  # `run_steps`
     caller = transformer_depth if module is transformer_start else caller  # `compare`
-    caller = branch_scaling if module is without_shortcuts else caller  # `at_each_rate`
+    by_rate = (without_shortcuts, without_batch_norm)
+    caller = branch_scaling if module in by_rate else caller  # `at_each_rate`
     caller = caller if hasattr(caller, "fit") else experiments  # `run_side_by_side`
     fit = caller.fit
 

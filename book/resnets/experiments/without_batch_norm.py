@@ -8,32 +8,20 @@ trial with another seed; in batches of 128 none of the networks without normaliz
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from resnets.data import ImageSet, fashion_mnist
-from resnets.device import best_device, check_scale, seed_everything
+from resnets.data import ImageSet
+from resnets.device import check_scale
 from resnets.experiments import resumable
+from resnets.experiments.branch_scaling import RATES, SHORT, Config, at_each_rate
 from resnets.models import cifar_resnet, fixup_resnet
-from resnets.runs import Run, new_run
-from resnets.training import Recipe, fit
+from resnets.runs import Run
 
-
-@dataclass(frozen=True)
-class Config:
-    depths: tuple[int, ...]
-    images: int
-    stem: str
-    rates: tuple[float, ...]
-    recipe: Recipe
-
-
-RATES = (0.03, 0.01, 0.003)
-SHORT = Recipe(epochs=1, batch_size=32, weight_decay=1e-4)
-LONG = Recipe(epochs=6, batch_size=32, weight_decay=1e-4)
+LONG = replace(SHORT, epochs=6)
 CONFIGS = {
     "quick": Config((20,), 2_560, "stride2", RATES[:1], SHORT),
     "hour": Config((20, 56), 2_560, "stride2", RATES, LONG),
@@ -68,36 +56,6 @@ def run(
     The names are such as "ResNet-20, no BN at 0.03". `measured["diverged"]` has the networks
     whose loss became infinite (network, why); they have no history.
     """
-    config, device = CONFIGS[check_scale(scale)], best_device()
-    train = (data or fashion_mnist())[0][: config.images].to(device)
-    history, final, diverged = {}, {}, []
-    builds = [networks(depth, config.stem).items() for depth in config.depths]
-    for (name, build), rate in (
-        (pair, r) for pairs in builds for pair in pairs for r in config.rates
-    ):
-        label = f"{name} at {rate:g}"
-        seed_everything(seed)
-        try:
-            history[label] = fit(
-                build(),
-                train,
-                replace(config.recipe, lr=rate),
-                seed=seed,
-                checkpoint=checkpoints and checkpoints / f"{label}.pt",
-                label=f"{label:36}",
-            )
-        except FloatingPointError as error:
-            diverged.append({"network": label, "why": str(error)})
-            continue
-        final[label] = {"train_loss": history[label][-1]["train_loss"]}
-    return new_run(
-        name="without_batch_norm",
-        scale=scale,
-        seed=seed,
-        config=asdict(config),
-        data=train.source,
-        history=history,
-        final=final,
-        measured={"diverged": diverged},
-        device=device,
-    )
+    config = CONFIGS[check_scale(scale)]
+    builds = [pair for depth in config.depths for pair in networks(depth, config.stem).items()]
+    return at_each_rate("without_batch_norm", scale, seed, config, dict(builds), data, checkpoints)
